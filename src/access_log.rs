@@ -1,0 +1,207 @@
+//! The access log: one JSON line a request, written by a thread of its own, so that a slow disk or
+//! terminal never holds up a request. When its queue is full, lines are dropped and counted.
+
+use crate::config::AccessLog as Target;
+use crate::outcome::Outcome;
+use crate::wire::request::RequestHead;
+use serde::Serialize;
+use std::io::{self, BufWriter, Write};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+/// Lines waiting for the writer.
+const QUEUE_LINES: usize = 8192;
+
+/// Everything the log says about one request.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// When its head had arrived.
+    time: SystemTime,
+    /// Who asked; behind trusted proxies, who asked them.
+    client: IpAddr,
+    /// `None` for a head that could not be read.
+    request: Option<RequestLine>,
+    /// The site that it belongs to.
+    pub site: Option<String>,
+    /// What the client was told; 0 when it was told nothing.
+    pub status: u16,
+    /// Bytes sent to the client, heads included.
+    pub sent_bytes: u64,
+    /// From the head's arrival to the answer's last byte.
+    pub duration: Duration,
+    /// From the request's departure to the head of the origin's answer.
+    pub origin_duration: Option<Duration>,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// More about an error.
+    pub detail: Option<&'static str>,
+}
+
+#[derive(Clone, Debug)]
+struct RequestLine {
+    method: String,
+    host: String,
+    target: String,
+    user_agent: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    client: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    site: Option<&'a str>,
+    status: u16,
+    bytes: u64,
+    duration_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin_ms: Option<f64>,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_agent: Option<&'a str>,
+}
+
+impl Record {
+    /// A request that has just arrived; `None` for a head that could not be read.
+    pub fn new(time: SystemTime, client: IpAddr, head: Option<&RequestHead>) -> Self {
+        Self {
+            time,
+            client,
+            request: head.map(|head| RequestLine {
+                method: head.method.to_string(),
+                host: head.authority_text().unwrap_or_default().to_owned(),
+                target: head.target().to_owned(),
+                user_agent: head
+                    .fields
+                    .first("user-agent")
+                    .map(|value| String::from_utf8_lossy(value).into_owned()),
+            }),
+            site: None,
+            status: 0,
+            sent_bytes: 0,
+            duration: Duration::ZERO,
+            origin_duration: None,
+            outcome: Outcome::Pass,
+            detail: None,
+        }
+    }
+
+    fn line(&self) -> String {
+        let request = self.request.as_ref();
+        let time = jiff::Timestamp::try_from(self.time).unwrap_or_default();
+        let line = Line {
+            time: format!("{time:.3}"),
+            client: self.client,
+            method: request.map(|r| r.method.as_str()),
+            host: request.map(|r| r.host.as_str()),
+            target: request.map(|r| r.target.as_str()),
+            site: self.site.as_deref(),
+            status: self.status,
+            bytes: self.sent_bytes,
+            duration_ms: milliseconds(self.duration),
+            origin_ms: self.origin_duration.map(milliseconds),
+            outcome: self.outcome.label(),
+            reason: self.outcome.reason(),
+            detail: self.detail,
+            user_agent: request.and_then(|r| r.user_agent.as_deref()),
+        };
+        serde_json::to_string(&line).unwrap_or_default()
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}
+
+/// Takes records from any thread. Cheap to clone.
+#[derive(Clone)]
+pub struct AccessLog {
+    queue: Option<SyncSender<String>>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// The thread that writes. Dropped after the last `AccessLog`, it waits until all is written.
+pub struct LogWriter {
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl AccessLog {
+    /// Opens the target; the error names it.
+    pub fn open(target: &Target) -> io::Result<(Self, LogWriter)> {
+        let output: Box<dyn Write + Send> = match target {
+            Target::Off => {
+                let log = Self { queue: None, dropped: Arc::default() };
+                return Ok((log, LogWriter { thread: Mutex::new(None) }));
+            }
+            Target::Stdout => Box::new(io::stdout()),
+            Target::File(path) => {
+                let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+                let named = |error| io::Error::other(format!("{}: {error}", path.display()));
+                Box::new(file.map_err(named)?)
+            }
+        };
+        let (queue, lines) = sync_channel(QUEUE_LINES);
+        let dropped = Arc::<AtomicU64>::default();
+        let counted = dropped.clone();
+        let thread = std::thread::Builder::new()
+            .name("access-log".into())
+            .spawn(move || write_all(&lines, BufWriter::new(output), &counted))?;
+        let log = Self { queue: Some(queue), dropped };
+        Ok((log, LogWriter { thread: Mutex::new(Some(thread)) }))
+    }
+
+    /// Queues one line, or counts it as dropped.
+    pub fn write(&self, record: &Record) {
+        if let Some(queue) = &self.queue
+            && queue.try_send(record.line()).is_err()
+        {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // The thread ends when the last sender is gone; a panic there has been reported.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn write_all(lines: &Receiver<String>, mut output: impl Write, dropped: &AtomicU64) {
+    let mut has_failed = false;
+    while let Ok(line) = lines.recv() {
+        let mut result = writeln!(output, "{line}");
+        while let Ok(line) = lines.try_recv() {
+            result = result.and_then(|()| writeln!(output, "{line}"));
+        }
+        match result.and_then(|()| output.flush()) {
+            Ok(()) => has_failed = false,
+            Err(error) if !has_failed => {
+                has_failed = true;
+                tracing::error!(%error, "the access log cannot be written");
+            }
+            Err(_) => {}
+        }
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            tracing::warn!(lines = lost, "the access log was too slow and lost lines");
+        }
+    }
+}

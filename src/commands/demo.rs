@@ -1,0 +1,76 @@
+//! `brim demo`: an edge to try, with a site to try it on.
+
+use super::run;
+use crate::access_log::AccessLog;
+use crate::config::{self, OriginServer, Settings};
+use crate::demo::DemoOrigin;
+use crate::server::Brim;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// An edge at `listen` in front of `origin`, or of the embedded site.
+pub(crate) fn demo(listen: SocketAddr, origin: Option<OriginServer>) -> ExitCode {
+    run::start_error_log(tracing::Level::INFO);
+    run::report(match origin {
+        Some(origin) => in_front_of(listen, &origin),
+        None => in_front_of_the_site(listen),
+    })
+}
+
+/// The embedded site alone.
+pub(crate) fn origin_only(listen: SocketAddr) -> ExitCode {
+    run::start_error_log(tracing::Level::INFO);
+    let mut brim = Brim::new(0, config::SHUTDOWN_TIMEOUT);
+    run::report(brim.add("demo origin", DemoOrigin::new(), &[listen]).map(|addresses| {
+        println!("The demo origin is at http://{}", addresses[0]);
+        brim.run();
+    }))
+}
+
+fn in_front_of(listen: SocketAddr, origin: &OriginServer) -> io::Result<()> {
+    let scheme = if origin.tls { "https" } else { "http" };
+    let url = format!("{scheme}://{}", origin.authority);
+    // A server elsewhere knows itself by its own name only.
+    let settings = settings(listen, &url, "origin")?;
+    let brim = Brim::new(0, config::SHUTDOWN_TIMEOUT);
+    serve(brim, settings, &url, &["/".to_owned()])
+}
+
+fn in_front_of_the_site(listen: SocketAddr) -> io::Result<()> {
+    let site = DemoOrigin::new();
+    let paths: Vec<String> = site.paths().map(str::to_owned).collect();
+    let mut brim = Brim::new(0, config::SHUTDOWN_TIMEOUT);
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let url = format!("http://{}", brim.add("demo origin", site, &[free])?[0]);
+    let settings = settings(listen, &url, "client")?;
+    serve(brim, settings, &format!("the embedded demo site, {url}"), &paths)
+}
+
+fn serve(mut brim: Brim, settings: Settings, origin: &str, paths: &[String]) -> io::Result<()> {
+    let (log, _writer) = AccessLog::open(&settings.log.access)?;
+    let edge = brim.add_edge(settings, log)?[0];
+    println!("Brim is at http://{edge}, in front of {origin}\n\nWorth trying:");
+    for path in paths {
+        let options = match path.as_str() {
+            "/video.mp4" => "-s -D - -o /dev/null -r 1000000-1999999",
+            _ => "-i",
+        };
+        println!("  curl {options} http://{edge}{path}");
+    }
+    println!("\nCtrl-C ends it. Each line below is one request.\n");
+    brim.run();
+    Ok(())
+}
+
+fn settings(listen: SocketAddr, origin: &str, host_header: &str) -> io::Result<Settings> {
+    let text = format!(
+        "[server]\nhttp = [\"{listen}\"]\n\
+         [[origin]]\nname = \"demo\"\nservers = [\"{origin}\"]\n\
+         [[site]]\nhosts = [\"*\"]\norigin = \"demo\"\nhost_header = \"{host_header}\"\n"
+    );
+    let checked = config::check(&text, "demo", Path::new(""));
+    let problem = || checked.problems.first().map(ToString::to_string).unwrap_or_default();
+    checked.settings.ok_or_else(|| io::Error::other(problem()))
+}

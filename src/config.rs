@@ -1,0 +1,249 @@
+//! Checked settings: what `edge.toml` means. Whatever is here was found good; the rest of the house
+//! asks no questions about it.
+//!
+//! `file` knows the keys of the file with their defaults, `section` reads a table of it and
+//! collects every problem instead of stopping at the first, `values` reads single values.
+
+mod file;
+mod section;
+pub mod values;
+
+pub use section::Problem;
+
+use crate::wire::HeadLimits;
+use ipnet::IpNet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long running requests may take to finish at shutdown, where nothing else is said.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Everything `edge.toml` says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `[server]`
+    pub server: Server,
+    /// `[log]`
+    pub log: Log,
+    /// `[cache]`
+    pub cache: Cache,
+    /// `[[certificate]]`
+    pub certificates: Vec<Certificate>,
+    /// `[[origin]]`
+    pub origins: Vec<Arc<Origin>>,
+    /// `[[site]]`
+    pub sites: Vec<Arc<Site>>,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Plain listeners.
+    pub http: Vec<SocketAddr>,
+    /// TLS listeners.
+    pub https: Vec<SocketAddr>,
+    /// The operator's listener.
+    pub admin: SocketAddr,
+    /// Worker threads; 0 for one per core.
+    pub threads: usize,
+    /// Where the operator's token is kept.
+    pub admin_token_file: PathBuf,
+    /// Proxies whose word about the client is taken.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long running requests may take to finish at shutdown.
+    pub shutdown_timeout: Duration,
+    /// `[server.limits]`
+    pub limits: Limits,
+}
+
+/// `[server.limits]`
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// From the first byte of a head to its last, absolute.
+    pub header_timeout: Duration,
+    /// Between requests on one connection.
+    pub idle_timeout: Duration,
+    /// No byte of a request body for this long.
+    pub body_timeout: Duration,
+    /// No byte taken by the client for this long.
+    pub write_timeout: Duration,
+    /// No byte in either direction of an upgraded connection for this long.
+    pub upgrade_idle_timeout: Duration,
+    /// What a head may cost.
+    pub head: HeadLimits,
+    /// Connections at one time.
+    pub connections: usize,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    /// Where access lines go.
+    pub access: AccessLog,
+    /// The least level of the error log.
+    pub level: tracing::Level,
+}
+
+/// Where access lines go.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AccessLog {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// This file, appended to.
+    File(PathBuf),
+}
+
+/// `[cache]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cache {
+    /// `[cache.memory] size`
+    pub memory_bytes: u64,
+    /// `[cache.disk]`, if there is one.
+    pub disk: Option<DiskCache>,
+}
+
+/// `[cache.disk]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct DiskCache {
+    /// The folder.
+    pub path: PathBuf,
+    /// Its capacity.
+    pub bytes: u64,
+}
+
+/// `[[certificate]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Certificate {
+    /// PEM chain.
+    pub cert: PathBuf,
+    /// PEM key.
+    pub key: PathBuf,
+}
+
+/// `[[origin]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Origin {
+    /// How sites and metrics call it.
+    pub name: String,
+    /// Where it listens.
+    pub servers: Vec<OriginServer>,
+    /// How one of several servers is chosen.
+    pub balance: Balance,
+    /// Another origin whose servers are Brim parents.
+    pub parent: Option<String>,
+    /// Admin listeners of parents.
+    pub admin: Vec<String>,
+    /// To connect, TLS included.
+    pub connect_timeout: Duration,
+    /// From the end of the request to the first byte of the answer.
+    pub response_timeout: Duration,
+    /// Between bytes, both ways.
+    pub read_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Duration,
+}
+
+/// One server of an origin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OriginServer {
+    /// `https`
+    pub tls: bool,
+    /// Name or address, without brackets.
+    pub host: String,
+    /// The port, also where the file leaves it to the scheme.
+    pub port: u16,
+    /// `host[:port]` as a Host field says it.
+    pub authority: String,
+}
+
+/// How one of several servers is chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Balance {
+    /// One after the other.
+    RoundRobin,
+    /// The one with the fewest requests in flight.
+    LeastConn,
+    /// By the key of the object.
+    Hash,
+}
+
+/// `[[site]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Site {
+    /// Its first host: how logs and metrics call it.
+    pub name: String,
+    /// Exact names, `*.example.org`, or `*`.
+    pub hosts: Vec<String>,
+    /// Position in `Settings::origins`.
+    pub origin: usize,
+    /// Which Host the origin sees.
+    pub host_header: HostHeader,
+    /// Misleading fields that this site passes on all the same.
+    pub forward: Vec<String>,
+    /// `[site.key] query`
+    pub query: Query,
+    /// `[[site.rule]]`, in order.
+    pub rules: Vec<Rule>,
+}
+
+/// Which Host the origin sees.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum HostHeader {
+    /// The client's, as it came.
+    Client,
+    /// That of the server's address.
+    Origin,
+}
+
+/// Which part of the query names the object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Query {
+    /// All of it.
+    All,
+    /// Nothing of it.
+    None,
+    /// These parameters.
+    Allow(Vec<String>),
+    /// All but these.
+    Deny(Vec<String>),
+}
+
+/// `[[site.rule]]`: what is `None` is inherited.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// A path, `*` for any run of characters.
+    pub path: String,
+    /// Overrides what the origin said.
+    pub ttl: Option<Duration>,
+    /// Used where the origin said nothing.
+    pub default_ttl: Option<Duration>,
+    /// RFC 5861.
+    pub stale_while_revalidate: Option<Duration>,
+    /// RFC 5861.
+    pub stale_if_error: Option<Duration>,
+    /// `false`: always pass.
+    pub cache: Option<bool>,
+}
+
+/// Settings, or everything that keeps the file from being used; and what is worth a word.
+pub struct Checked {
+    /// `None` when `problems` holds an error.
+    pub settings: Option<Settings>,
+    /// Errors and warnings, in the order of the file.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads and checks a file.
+pub fn load(path: &Path) -> std::io::Result<Checked> {
+    let text = std::fs::read_to_string(path)?;
+    Ok(check(&text, &path.display().to_string(), path.parent().unwrap_or(Path::new(""))))
+}
+
+/// Checks the text of a file called `name`; relative paths in it start at `folder`.
+pub fn check(text: &str, name: &str, folder: &Path) -> Checked {
+    file::read(text, name, folder)
+}

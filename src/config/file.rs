@@ -1,0 +1,338 @@
+//! The keys of `edge.toml`: each with its default and its check, once.
+
+use super::section::{Found, Report, Section, nearest};
+use super::values;
+use super::*;
+use crate::wire::names;
+use std::ops::Range;
+use toml::de::DeTable;
+
+/// Reads the text of a file called `name`.
+pub(super) fn read(text: &str, name: &str, folder: &Path) -> Checked {
+    let report = Report::new(name, text);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        report.add(error.span().unwrap_or(0..0), String::new(), error.message().to_owned(), false);
+    }
+    // After a syntax error the rest of the file may mean something else than its author meant.
+    let settings = if errors.is_empty() { read_all(&report, &table, folder) } else { None };
+    let problems = report.into_problems();
+    let good = problems.iter().all(|problem| problem.is_warning);
+    Checked { settings: settings.filter(|_| good), problems }
+}
+
+fn read_all<'t>(
+    report: &'t Report<'t>,
+    table: &'t toml::Spanned<DeTable<'t>>,
+    folder: &Path,
+) -> Option<Settings> {
+    let mut root = Section::root(report, table);
+    let server = server(root.section("server"), folder);
+    let log = log(root.section("log"), folder);
+    let cache = cache(root.section("cache"), folder);
+    let certificates: Vec<_> = root
+        .sections("certificate")
+        .into_iter()
+        .filter_map(|section| certificate(section, folder))
+        .collect();
+    let origins: Vec<_> = root.sections("origin").into_iter().map(origin).collect();
+    let site_sections = root.sections("site");
+    let names: Vec<_> = origins.iter().map(|read| read.name.as_ref()).collect();
+    check_origin_names(report, &origins);
+    let sites: Vec<_> = site_sections.into_iter().map(|section| site(section, &names)).collect();
+    check_hosts(report, &sites);
+    if sites.is_empty() && root.is_there() {
+        root.problem(0..0, "site".into(), "at least one [[site]] is needed".into());
+    }
+    warn_of_what_does_nothing_yet(&root, &server, &certificates, &origins);
+    root.finish();
+    Some(Settings {
+        server,
+        log,
+        cache,
+        certificates,
+        origins: origins
+            .into_iter()
+            .map(|read| read.origin.map(Arc::new))
+            .collect::<Option<_>>()?,
+        sites: sites.into_iter().map(|read| read.site.map(Arc::new)).collect::<Option<_>>()?,
+    })
+}
+
+fn server(mut section: Section<'_>, folder: &Path) -> Server {
+    let mut limits_section = section.section("limits");
+    let limits = limits(&mut limits_section);
+    limits_section.finish();
+    let any_v4 = SocketAddr::from(([0, 0, 0, 0], 8080));
+    let server = Server {
+        http: section.or("http", vec![any_v4], values::addresses),
+        https: section.or("https", Vec::new(), values::addresses),
+        admin: section.or("admin", SocketAddr::from(([127, 0, 0, 1], 9180)), values::address),
+        threads: section.or("threads", 0, values::count),
+        admin_token_file: folder.join(section.or(
+            "admin_token_file",
+            "admin.token".into(),
+            values::path,
+        )),
+        trusted_proxies: section.or("trusted_proxies", Vec::new(), values::networks),
+        shutdown_timeout: section.or("shutdown_timeout", SHUTDOWN_TIMEOUT, values::duration),
+        limits,
+    };
+    let mut seen = Vec::new();
+    for address in server.http.iter().chain(&server.https).chain([&server.admin]) {
+        if address.port() != 0 && seen.contains(address) {
+            let message = format!("{address} is named for more than one listener");
+            section.problem(section.at(), section.path().to_owned(), message);
+        }
+        seen.push(*address);
+    }
+    section.finish();
+    server
+}
+
+fn limits(section: &mut Section<'_>) -> Limits {
+    let mut head = HeadLimits::default();
+    let size = |bytes: Option<Found<u64>>, default: usize, section: &Section<'_>| {
+        let Some(found) = bytes else { return default };
+        match usize::try_from(found.value).ok().filter(|n| (1024..=1024 * 1024).contains(n)) {
+            Some(bytes) => bytes,
+            None => {
+                let message = "expected a size from \"1KiB\" to \"1MiB\"".to_owned();
+                section.problem(found.at, found.key, message);
+                default
+            }
+        }
+    };
+    head.head_bytes_max =
+        size(section.found("head_size", values::size), head.head_bytes_max, section);
+    let target = section.found("target_size", values::size);
+    let target_place = target.as_ref().map(|found| found.at.clone());
+    // A head limit below the default target limit lowers that too.
+    head.target_bytes_max = size(target, head.target_bytes_max.min(head.head_bytes_max), section);
+    if let Some(at) = target_place.filter(|_| head.target_bytes_max > head.head_bytes_max) {
+        let message = "expected no more than `head_size`, which includes it".to_owned();
+        section.problem(at, format!("{}.target_size", section.path()), message);
+    }
+    if let Some(found) = section.found("head_fields", values::count_above_zero) {
+        let ceiling = crate::wire::fields::FIELDS_CEILING;
+        if found.value > ceiling {
+            section.problem(found.at, found.key, format!("expected at most {ceiling}"));
+        } else {
+            head.fields_max = found.value;
+        }
+    }
+    let mut time = |key, default| section.or(key, secs(default), values::duration_above_zero);
+    Limits {
+        header_timeout: time("header_timeout", 10),
+        idle_timeout: time("idle_timeout", 60),
+        body_timeout: time("body_timeout", 60),
+        write_timeout: time("write_timeout", 60),
+        upgrade_idle_timeout: time("upgrade_idle_timeout", 600),
+        head,
+        connections: section.or("connections", 65536, values::count_above_zero),
+    }
+}
+
+fn log(mut section: Section<'_>, folder: &Path) -> Log {
+    let access = section.or("access", AccessLog::Stdout, values::access_log);
+    section.optional("format", values::log_format);
+    let log = Log {
+        access: match access {
+            AccessLog::File(path) => AccessLog::File(folder.join(path)),
+            other => other,
+        },
+        level: section.or("level", tracing::Level::INFO, values::level),
+    };
+    section.finish();
+    log
+}
+
+fn cache(mut section: Section<'_>, folder: &Path) -> Cache {
+    let mut memory = section.section("memory");
+    let memory_bytes = memory.or("size", 256 << 20, values::size);
+    memory.finish();
+    let mut disk = section.section("disk");
+    let disk = if disk.is_there() {
+        let path = disk.required("path", values::path);
+        let bytes = disk.required("size", values::size);
+        disk.finish();
+        path.zip(bytes)
+            .map(|(path, bytes)| DiskCache { path: folder.join(path.value), bytes: bytes.value })
+    } else {
+        None
+    };
+    section.finish();
+    Cache { memory_bytes, disk }
+}
+
+fn certificate(mut section: Section<'_>, folder: &Path) -> Option<Certificate> {
+    let cert = section.required("cert", values::path);
+    let key = section.required("key", values::path);
+    section.finish();
+    Some(Certificate { cert: folder.join(cert?.value), key: folder.join(key?.value) })
+}
+
+/// An origin as far as it could be read.
+struct ReadOrigin {
+    name: Option<Found<String>>,
+    parent: Option<Found<String>>,
+    origin: Option<Origin>,
+}
+
+fn origin(mut section: Section<'_>) -> ReadOrigin {
+    let name = section.required("name", values::text);
+    let servers = section.required("servers", values::servers);
+    let balance = section.or("balance", Balance::RoundRobin, values::balance);
+    let parent = section.found("parent", values::text);
+    let admin = section.or("admin", Vec::new(), values::texts);
+    let mut time = |key, default| section.or(key, secs(default), values::duration_above_zero);
+    let (connect_timeout, response_timeout) =
+        (time("connect_timeout", 2), time("response_timeout", 30));
+    let (read_timeout, idle_timeout) = (time("read_timeout", 30), time("idle_timeout", 60));
+    section.finish();
+    let origin = name.as_ref().zip(servers).map(|(name, servers)| Origin {
+        name: name.value.clone(),
+        servers: servers.value,
+        balance,
+        parent: parent.as_ref().map(|found| found.value.clone()),
+        admin,
+        connect_timeout,
+        response_timeout,
+        read_timeout,
+        idle_timeout,
+    });
+    ReadOrigin { name, parent, origin }
+}
+
+fn check_origin_names(report: &Report<'_>, origins: &[ReadOrigin]) {
+    let known = || origins.iter().filter_map(|read| read.name.as_ref());
+    for (position, name) in known().enumerate() {
+        if known().take(position).any(|before| before.value == name.value) {
+            let message = format!("another [[origin]] is already named \"{}\"", name.value);
+            report.add(name.at.clone(), name.key.clone(), message, false);
+        }
+    }
+    for parent in origins.iter().filter_map(|read| read.parent.as_ref()) {
+        if !known().any(|name| name.value == parent.value) {
+            let message = unknown_origin(&parent.value, known().map(|name| name.value.as_str()));
+            report.add(parent.at.clone(), parent.key.clone(), message, false);
+        }
+    }
+}
+
+fn unknown_origin<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    match nearest(name, known) {
+        Some(near) => format!("there is no [[origin]] named \"{name}\"; did you mean \"{near}\"?"),
+        None => format!("there is no [[origin]] named \"{name}\""),
+    }
+}
+
+/// A site as far as it could be read.
+struct ReadSite {
+    hosts: Option<Found<Vec<String>>>,
+    site: Option<Site>,
+}
+
+fn site(mut section: Section<'_>, origins: &[Option<&Found<String>>]) -> ReadSite {
+    let hosts = section.required("hosts", values::hosts);
+    let origin = section.required("origin", values::text).and_then(|found| {
+        let is_meant = |name: &Option<&Found<String>>| name.is_some_and(|n| n.value == found.value);
+        let position = origins.iter().position(is_meant);
+        if position.is_none() {
+            let known = origins.iter().flatten().map(|name| name.value.as_str());
+            section.problem(found.at, found.key, unknown_origin(&found.value, known));
+        }
+        position
+    });
+    let host_header = section.or("host_header", HostHeader::Client, values::host_header);
+    let forward = section.found("forward", values::texts);
+    let mut key = section.section("key");
+    let query = key.or("query", Query::All, values::query);
+    key.finish();
+    let rules: Vec<_> = section.sections("rule").into_iter().map(rule).collect();
+    if let Some(found) = &forward {
+        for name in &found.value {
+            if let Some(message) = refuse_to_forward(name) {
+                section.problem(found.at.clone(), found.key.clone(), message);
+            }
+        }
+    }
+    section.finish();
+    let rules = rules.into_iter().collect::<Option<Vec<_>>>();
+    let site = hosts.as_ref().zip(origin).zip(rules).map(|((hosts, origin), rules)| Site {
+        name: hosts.value[0].clone(),
+        hosts: hosts.value.clone(),
+        origin,
+        host_header,
+        forward: forward.map(|found| found.value).unwrap_or_default(),
+        query,
+        rules,
+    });
+    ReadSite { hosts, site }
+}
+
+fn refuse_to_forward(name: &str) -> Option<String> {
+    if names::is_written_by_us(name) {
+        return Some(format!(
+            "{name} is written by Brim; name the proxies in front of it in server.trusted_proxies"
+        ));
+    }
+    (!names::is_misleading(name)).then(|| format!("{name} is not dropped in the first place"))
+}
+
+fn check_hosts(report: &Report<'_>, sites: &[ReadSite]) {
+    let mut seen: Vec<&str> = Vec::new();
+    for found in sites.iter().filter_map(|read| read.hosts.as_ref()) {
+        for host in &found.value {
+            if seen.contains(&host.as_str()) {
+                let message = format!("\"{host}\" is already the host of a [[site]]");
+                report.add(found.at.clone(), found.key.clone(), message, false);
+            }
+            seen.push(host);
+        }
+    }
+}
+
+fn rule(mut section: Section<'_>) -> Option<Rule> {
+    let path = section.required("path", values::path_pattern);
+    let rule = Rule {
+        path: path.map(|found| found.value).unwrap_or_default(),
+        ttl: section.optional("ttl", values::duration),
+        default_ttl: section.optional("default_ttl", values::duration),
+        stale_while_revalidate: section.optional("stale_while_revalidate", values::duration),
+        stale_if_error: section.optional("stale_if_error", values::duration),
+        cache: section.optional("cache", values::boolean),
+    };
+    section.finish();
+    (!rule.path.is_empty()).then_some(rule)
+}
+
+/// Settings that are read and checked so that files can be written for what comes, and have no
+/// effect in this version. Silence would be a lie.
+fn warn_of_what_does_nothing_yet(
+    root: &Section<'_>,
+    server: &Server,
+    certificates: &[Certificate],
+    origins: &[ReadOrigin],
+) {
+    let warn = |key: &str, place: Option<Range<usize>>, message: &str| {
+        root.warn(place.unwrap_or(0..0), key.to_owned(), message.to_owned());
+    };
+    if !server.https.is_empty() || !certificates.is_empty() {
+        warn(
+            "server.https",
+            root.place_of("server"),
+            "TLS listeners are not opened by this version",
+        );
+    }
+    if let Some(at) = root.place_of("cache") {
+        warn("cache", Some(at), "this version does not cache; everything is passed to the origin");
+    }
+    for parent in origins.iter().filter_map(|read| read.parent.as_ref()) {
+        warn(&parent.key, Some(parent.at.clone()), "this version does not ask parents");
+    }
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}

@@ -1,0 +1,226 @@
+//! One table of the file while it is read. Every problem is collected, none stops the reading, and
+//! a key that nobody asked for is a problem too.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Something to tell the person who wrote the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// The file's name.
+    pub file: String,
+    /// 1 for the first line.
+    pub line: usize,
+    /// Dotted, with positions: `site[0].rule[1].ttl`. Empty for the file as a whole.
+    pub key: String,
+    /// What is wrong, what was expected.
+    pub message: String,
+    /// The file can be used all the same.
+    pub is_warning: bool,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}: ", self.file, self.line)?;
+        if self.is_warning {
+            f.write_str("warning: ")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Where problems go.
+pub(super) struct Report<'t> {
+    file: &'t str,
+    text: &'t str,
+    problems: RefCell<Vec<Problem>>,
+}
+
+impl<'t> Report<'t> {
+    pub(super) fn new(file: &'t str, text: &'t str) -> Self {
+        Self { file, text, problems: RefCell::default() }
+    }
+
+    pub(super) fn add(&self, at: Range<usize>, key: String, message: String, is_warning: bool) {
+        let before = &self.text.as_bytes()[..at.start.min(self.text.len())];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let file = self.file.to_owned();
+        self.problems.borrow_mut().push(Problem { file, line, key, message, is_warning });
+    }
+
+    /// In the order of the file.
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        let mut problems = self.problems.into_inner();
+        problems.sort_by_key(|problem| problem.line);
+        problems
+    }
+}
+
+/// A value with its place and name, for checks that come later.
+pub(super) struct Found<T> {
+    pub(super) value: T,
+    pub(super) at: Range<usize>,
+    pub(super) key: String,
+}
+
+/// A table being read. A missing table reads like an empty one.
+pub(super) struct Section<'t> {
+    report: &'t Report<'t>,
+    path: String,
+    at: Range<usize>,
+    table: Option<&'t DeTable<'t>>,
+    known: Vec<&'static str>,
+}
+
+/// Reads a value, or says what was expected instead.
+pub(super) type Read<T> = fn(&DeValue<'_>) -> Result<T, String>;
+
+impl<'t> Section<'t> {
+    pub(super) fn root(report: &'t Report<'t>, table: &'t Spanned<DeTable<'t>>) -> Self {
+        Self::new(report, String::new(), 0..0, Some(table.get_ref()))
+    }
+
+    fn new(
+        report: &'t Report<'t>,
+        path: String,
+        at: Range<usize>,
+        table: Option<&'t DeTable<'t>>,
+    ) -> Self {
+        Self { report, path, at, table, known: Vec::new() }
+    }
+
+    /// The value of a key that may be left out.
+    pub(super) fn optional<T>(&mut self, key: &'static str, read: Read<T>) -> Option<T> {
+        self.found(key, read).map(|found| found.value)
+    }
+
+    /// The value of a key with a default.
+    pub(super) fn or<T>(&mut self, key: &'static str, default: T, read: Read<T>) -> T {
+        self.optional(key, read).unwrap_or(default)
+    }
+
+    /// The value of a key that must be there.
+    pub(super) fn required<T>(&mut self, key: &'static str, read: Read<T>) -> Option<Found<T>> {
+        if self.entry(key).is_none() {
+            self.known.push(key);
+            self.problem(self.at.clone(), self.path.clone(), format!("`{key}` is missing"));
+            return None;
+        }
+        self.found(key, read)
+    }
+
+    /// The value of a key with its place.
+    pub(super) fn found<T>(&mut self, key: &'static str, read: Read<T>) -> Option<Found<T>> {
+        self.known.push(key);
+        let entry = self.entry(key)?;
+        let (key, at) = (self.name(key), entry.span());
+        match read(entry.get_ref()) {
+            Ok(value) => Some(Found { value, at, key }),
+            Err(expected) => {
+                self.problem(at, key, format!("expected {expected}"));
+                None
+            }
+        }
+    }
+
+    /// A table inside this one.
+    pub(super) fn section(&mut self, key: &'static str) -> Section<'t> {
+        self.known.push(key);
+        let path = self.name(key);
+        match self.entry(key).map(|entry| (entry.span(), entry.get_ref())) {
+            Some((at, DeValue::Table(table))) => Self::new(self.report, path, at, Some(table)),
+            Some((at, _)) => {
+                self.problem(at.clone(), path.clone(), format!("expected a table, [{path}]"));
+                Self::new(self.report, path, at, None)
+            }
+            None => Self::new(self.report, path, self.at.clone(), None),
+        }
+    }
+
+    /// The tables of `[[key]]`.
+    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'t>> {
+        self.known.push(key);
+        let path = self.name(key);
+        let Some(entry) = self.entry(key) else {
+            return Vec::new();
+        };
+        let DeValue::Array(list) = entry.get_ref() else {
+            self.problem(entry.span(), path.clone(), format!("expected tables, [[{path}]]"));
+            return Vec::new();
+        };
+        let mut sections = Vec::new();
+        for (position, item) in list.iter().enumerate() {
+            let path = format!("{path}[{position}]");
+            match item.get_ref() {
+                DeValue::Table(table) => {
+                    sections.push(Self::new(self.report, path, item.span(), Some(table)));
+                }
+                _ => self.problem(item.span(), path, "expected a table".into()),
+            }
+        }
+        sections
+    }
+
+    /// Whether the table is in the file.
+    pub(super) fn is_there(&self) -> bool {
+        self.table.is_some()
+    }
+
+    pub(super) fn at(&self) -> Range<usize> {
+        self.at.clone()
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(super) fn problem(&self, at: Range<usize>, key: String, message: String) {
+        self.report.add(at, key, message, false);
+    }
+
+    pub(super) fn warn(&self, at: Range<usize>, key: String, message: String) {
+        self.report.add(at, key, message, true);
+    }
+
+    /// Where a key of this table stands, if it does.
+    pub(super) fn place_of(&self, key: &str) -> Option<Range<usize>> {
+        self.entry(key).map(Spanned::span)
+    }
+
+    /// Names every key that nobody asked for, with the nearest one that somebody did.
+    pub(super) fn finish(self) {
+        for (key, _) in self.table.into_iter().flatten() {
+            let name = key.get_ref().as_ref();
+            if self.known.contains(&name) {
+                continue;
+            }
+            let hint = match nearest(name, self.known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here: {}", self.known.join(", ")),
+            };
+            self.problem(key.span(), self.name(name), format!("unknown key; {hint}"));
+        }
+    }
+
+    fn entry(&self, key: &str) -> Option<&'t Spanned<DeValue<'t>>> {
+        self.table?.iter().find(|(name, _)| name.get_ref().as_ref() == key).map(|(_, value)| value)
+    }
+
+    fn name(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+}
+
+/// The known word nearest to `word`, if one is near enough to be meant.
+pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}

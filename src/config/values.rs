@@ -1,0 +1,204 @@
+//! Single values of the file: each function reads one kind, or says in words what it expected.
+
+use super::{AccessLog, Balance, HostHeader, OriginServer, Query};
+use bytesize::ByteSize;
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+use toml::de::DeValue;
+
+type Value<T> = Result<T, String>;
+
+pub(super) fn text(value: &DeValue<'_>) -> Value<String> {
+    let text = value.as_str().filter(|text| !text.is_empty());
+    text.map(str::to_owned).ok_or_else(|| "a text in quotes".into())
+}
+
+pub(super) fn boolean(value: &DeValue<'_>) -> Value<bool> {
+    value.as_bool().ok_or_else(|| "true or false".into())
+}
+
+pub(super) fn path(value: &DeValue<'_>) -> Value<PathBuf> {
+    text(value).map(PathBuf::from).map_err(|_| "a path in quotes".into())
+}
+
+pub(super) fn count(value: &DeValue<'_>) -> Value<usize> {
+    let number = match value {
+        DeValue::Integer(number) => usize::from_str_radix(number.as_str(), number.radix()).ok(),
+        _ => None,
+    };
+    number.ok_or_else(|| "a whole number".into())
+}
+
+pub(super) fn count_above_zero(value: &DeValue<'_>) -> Value<usize> {
+    count(value).ok().filter(|n| *n > 0).ok_or_else(|| "a whole number above 0".into())
+}
+
+pub(super) fn duration(value: &DeValue<'_>) -> Value<Duration> {
+    let expected = || "a duration with a unit, such as \"500ms\", \"10s\" or \"30d\"".to_owned();
+    humantime::parse_duration(value.as_str().ok_or_else(expected)?).map_err(|_| expected())
+}
+
+pub(super) fn duration_above_zero(value: &DeValue<'_>) -> Value<Duration> {
+    let duration = duration(value)?;
+    if duration.is_zero() { Err("a duration above 0".into()) } else { Ok(duration) }
+}
+
+pub(super) fn size(value: &DeValue<'_>) -> Value<u64> {
+    let expected = || "a size with a unit, such as \"64KiB\" or \"10GiB\"".to_owned();
+    let text = value.as_str().ok_or_else(expected)?;
+    // A number without a unit is more often a mistake than a number of bytes.
+    if text.ends_with(|last: char| last.is_ascii_digit()) {
+        return Err(expected());
+    }
+    text.parse::<ByteSize>().map(|size| size.as_u64()).map_err(|_| expected())
+}
+
+pub(super) fn list<T>(value: &DeValue<'_>, read: fn(&DeValue<'_>) -> Value<T>) -> Value<Vec<T>> {
+    let DeValue::Array(items) = value else {
+        return Err(match read(&DeValue::Boolean(false)) {
+            Err(expected) => format!("a list, each {expected}"),
+            Ok(_) => "a list".into(),
+        });
+    };
+    let read_item = |(position, item): (usize, &toml::Spanned<DeValue<'_>>)| {
+        read(item.get_ref()).map_err(|expected| format!("{expected} as item {}", position + 1))
+    };
+    items.iter().enumerate().map(read_item).collect()
+}
+
+pub(super) fn address(value: &DeValue<'_>) -> Value<SocketAddr> {
+    let address = value.as_str().and_then(|text| text.parse().ok());
+    address
+        .ok_or_else(|| "an address with a port, such as \"0.0.0.0:8080\" or \"[::]:8080\"".into())
+}
+
+pub(super) fn addresses(value: &DeValue<'_>) -> Value<Vec<SocketAddr>> {
+    list(value, address)
+}
+
+pub(super) fn networks(value: &DeValue<'_>) -> Value<Vec<IpNet>> {
+    list(value, |item| {
+        let text = item.as_str().unwrap_or_default();
+        let address = || text.parse::<IpAddr>().map(IpNet::from);
+        text.parse::<IpNet>()
+            .or_else(|_| address())
+            .map_err(|_| "an address or a network, such as \"10.0.0.0/8\" or \"::1\"".into())
+    })
+}
+
+pub(super) fn level(value: &DeValue<'_>) -> Value<tracing::Level> {
+    let level = match value.as_str() {
+        Some("error") => tracing::Level::ERROR,
+        Some("warn") => tracing::Level::WARN,
+        Some("info") => tracing::Level::INFO,
+        Some("debug") => tracing::Level::DEBUG,
+        Some("trace") => tracing::Level::TRACE,
+        _ => return Err("\"error\", \"warn\", \"info\", \"debug\" or \"trace\"".into()),
+    };
+    Ok(level)
+}
+
+pub(super) fn access_log(value: &DeValue<'_>) -> Value<AccessLog> {
+    match text(value).map_err(|_| "\"off\", \"stdout\" or a file's path")?.as_str() {
+        "off" => Ok(AccessLog::Off),
+        "stdout" => Ok(AccessLog::Stdout),
+        path => Ok(AccessLog::File(path.into())),
+    }
+}
+
+pub(super) fn log_format(value: &DeValue<'_>) -> Value<()> {
+    if value.as_str() == Some("json") { Ok(()) } else { Err("\"json\"".into()) }
+}
+
+pub(super) fn balance(value: &DeValue<'_>) -> Value<Balance> {
+    match value.as_str() {
+        Some("round_robin") => Ok(Balance::RoundRobin),
+        Some("least_conn") => Ok(Balance::LeastConn),
+        Some("hash") => Ok(Balance::Hash),
+        _ => Err("\"round_robin\", \"least_conn\" or \"hash\"".into()),
+    }
+}
+
+pub(super) fn host_header(value: &DeValue<'_>) -> Value<HostHeader> {
+    match value.as_str() {
+        Some("client") => Ok(HostHeader::Client),
+        Some("origin") => Ok(HostHeader::Origin),
+        _ => Err("\"client\" or \"origin\"".into()),
+    }
+}
+
+pub(super) fn texts(value: &DeValue<'_>) -> Value<Vec<String>> {
+    list(value, text)
+}
+
+pub(super) fn servers(value: &DeValue<'_>) -> Value<Vec<OriginServer>> {
+    let servers = list(value, |item| origin_server(item.as_str().unwrap_or_default()))?;
+    if servers.is_empty() { Err("at least one server".into()) } else { Ok(servers) }
+}
+
+/// `http://host:port`, nothing behind it. Also what the command line takes for an origin.
+pub fn origin_server(text: &str) -> Result<OriginServer, String> {
+    let expected = || "an origin, such as \"http://127.0.0.1:3000\" or \"https://example.com\"";
+    let url = url::Url::parse(text).map_err(|_| expected())?;
+    let tls = match url.scheme() {
+        "http" => false,
+        "https" => true,
+        _ => return Err(expected().into()),
+    };
+    let has_more = url.path() != "/" || url.query().is_some() || url.fragment().is_some();
+    if has_more || !url.username().is_empty() || url.password().is_some() {
+        return Err(format!("{} (no path, query or user: requests bring their own)", expected()));
+    }
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(expected)?;
+    let port = url.port_or_known_default().filter(|port| *port > 0).ok_or_else(expected)?;
+    let authority = match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok(OriginServer { tls, host, port, authority })
+}
+
+pub(super) fn query(value: &DeValue<'_>) -> Value<Query> {
+    let expected = || "\"all\", \"none\", { allow = [..] } or { deny = [..] }".to_owned();
+    match value {
+        DeValue::String(text) if text == "all" => Ok(Query::All),
+        DeValue::String(text) if text == "none" => Ok(Query::None),
+        DeValue::Table(table) => {
+            let mut entries = table.iter();
+            let (Some((key, names)), None) = (entries.next(), entries.next()) else {
+                return Err(expected());
+            };
+            let names = texts(names.get_ref()).map_err(|_| expected())?;
+            match key.get_ref().as_ref() {
+                "allow" => Ok(Query::Allow(names)),
+                "deny" => Ok(Query::Deny(names)),
+                _ => Err(expected()),
+            }
+        }
+        _ => Err(expected()),
+    }
+}
+
+/// An exact name, `*.` and a name, or `*`; in lower case, without a port.
+pub(super) fn hosts(value: &DeValue<'_>) -> Value<Vec<String>> {
+    let hosts = list(value, |item| {
+        let host = item.as_str().unwrap_or_default().to_ascii_lowercase();
+        let name = host.strip_prefix("*.").unwrap_or(&host);
+        let good = crate::wire::authority::parse(name.as_bytes())
+            .is_some_and(|read| read.port.is_none() && !name.ends_with('.'));
+        if host == "*" || good {
+            Ok(host)
+        } else {
+            Err("a host, such as \"example.com\", \"*.example.com\" or \"*\" (no port)".into())
+        }
+    })?;
+    if hosts.is_empty() { Err("at least one host".into()) } else { Ok(hosts) }
+}
+
+pub(super) fn path_pattern(value: &DeValue<'_>) -> Value<String> {
+    let path = text(value).ok().filter(|text| text.starts_with('/') || text.starts_with('*'));
+    path.ok_or_else(|| "a path, such as \"/assets/*\"".into())
+}

@@ -1,0 +1,211 @@
+//! One accepted connection: requests are read off it one after the other and answered in order.
+
+use super::pass::{self, Job};
+use super::respond::{Own, Recipient};
+use crate::access_log::{AccessLog, Record};
+use crate::config::Settings;
+use crate::rules::forwarding;
+use crate::rules::site::SiteMap;
+use crate::transport::{self, Reader, Writer};
+use crate::upstream::Upstream;
+use crate::wire::request::{self, RequestHead};
+use crate::wire::{Framing, Version};
+use async_trait::async_trait;
+use bytes::BytesMut;
+use pingora::apps::ServerApp;
+use pingora::protocols::Stream;
+use pingora::server::ShutdownWatch;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout_at;
+use tokio_util::task::TaskTracker;
+
+/// Room for the head that most clients send; more is made as it comes.
+const HEAD_BYTES_USUAL: usize = 4096;
+/// What a client may still send after the last answer on its connection, before it is cut off.
+const DRAINED_BYTES_MAX: usize = 1024 * 1024;
+const DRAINED_FOR_MAX: Duration = Duration::from_secs(2);
+
+/// Everything that a connection needs to answer its requests.
+pub struct Edge {
+    pub(super) settings: Arc<Settings>,
+    pub(super) upstream: Upstream,
+    sites: SiteMap,
+    log: AccessLog,
+    running: TaskTracker,
+}
+
+/// The next thing that a client did.
+enum Next {
+    Request(Box<RequestHead>),
+    Refused(Own),
+    /// It left, or waited too long for nothing.
+    Gone,
+}
+
+#[async_trait]
+impl ServerApp for Edge {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        // Counted until the connection is over; shutdown waits for it.
+        let _running = self.running.token();
+        let peer = stream
+            .get_socket_digest()
+            .and_then(|digest| digest.peer_addr().and_then(|peer| peer.as_inet().copied()));
+        // An IPv4 client of an IPv6 listener is an IPv4 client.
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
+        if self.running.len() > self.settings.server.limits.connections {
+            self.refuse(stream, BytesMut::new(), peer, Own::TooManyConnections).await;
+            return None;
+        }
+        self.serve(stream, peer, &mut shutdown.clone()).await;
+        None
+    }
+}
+
+impl Edge {
+    /// `running` counts the connections.
+    pub fn new(settings: Arc<Settings>, log: AccessLog, running: TaskTracker) -> Self {
+        let upstream = Upstream::new(&settings.origins);
+        let sites = SiteMap::new(&settings.sites);
+        Self { settings, upstream, sites, log, running }
+    }
+
+    async fn serve(&self, mut stream: Stream, peer: IpAddr, shutdown: &mut ShutdownWatch) {
+        let mut buf = BytesMut::new();
+        loop {
+            let head = match self.next(&mut stream, &mut buf, shutdown).await {
+                Next::Request(head) => head,
+                Next::Refused(own) => return self.refuse(stream, buf, peer, own).await,
+                Next::Gone => return,
+            };
+            match self.answer(stream, buf, &head, peer, shutdown).await {
+                Some(again) => (stream, buf) = again,
+                None => return,
+            }
+        }
+    }
+
+    /// Reads one head. Its deadline is absolute: a client cannot buy time byte by byte.
+    async fn next(
+        &self,
+        stream: &mut Stream,
+        buf: &mut BytesMut,
+        shutdown: &mut ShutdownWatch,
+    ) -> Next {
+        let limits = &self.settings.server.limits;
+        let mut deadline = None;
+        loop {
+            match request::parse(buf, &limits.head) {
+                Ok(Some(head)) => return Next::Request(Box::new(head)),
+                Ok(None) => {}
+                Err(bad) => return Next::Refused(Own::BadRequest(bad)),
+            }
+            // The empty line that old clients send after a body is not the beginning of a head.
+            let is_idle = buf.is_empty() || &buf[..] == b"\r\n";
+            let now = tokio::time::Instant::now();
+            let until = if is_idle {
+                now + limits.idle_timeout
+            } else {
+                *deadline.get_or_insert(now + limits.header_timeout)
+            };
+            buf.reserve(HEAD_BYTES_USUAL);
+            let read = tokio::select! {
+                biased;
+                read = timeout_at(until, stream.read_buf(buf)) => read,
+                _ = shutdown.wait_for(|down| *down), if is_idle => return Next::Gone,
+            };
+            match read {
+                Ok(Ok(bytes)) if bytes > 0 => {}
+                Err(_) if !is_idle => return Next::Refused(Own::HeadTimeout),
+                Ok(_) | Err(_) => return Next::Gone,
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        stream: Stream,
+        buf: BytesMut,
+        head: &RequestHead,
+        peer: IpAddr,
+        shutdown: &ShutdownWatch,
+    ) -> Option<(Stream, BytesMut)> {
+        let trusted = &self.settings.server.trusted_proxies;
+        let client = forwarding::client_address(&head.fields, peer, trusted);
+        let mut record = Record::new(SystemTime::now(), client, Some(head));
+        let started = Instant::now();
+        let back = match self.sites.find(head.authority().map(|authority| authority.host)) {
+            None => self.answer_ourselves(stream, buf, head, Own::NoSite, &mut record).await,
+            Some(site) => {
+                record.site = Some(site.name.clone());
+                if forwarding::forwards_left(head) == Some(0) {
+                    self.answer_ourselves(stream, buf, head, Own::LastStop, &mut record).await
+                } else {
+                    let peer_is_trusted = trusted.iter().any(|network| network.contains(&peer));
+                    let scheme = "http";
+                    let job =
+                        Job { edge: self, head, site, peer, peer_is_trusted, scheme, shutdown };
+                    pass::pass(job, stream, buf, &mut record).await
+                }
+            }
+        };
+        record.duration = started.elapsed();
+        self.log.write(&record);
+        back
+    }
+
+    /// Answers a request that was read, without asking anybody.
+    async fn answer_ourselves(
+        &self,
+        stream: Stream,
+        buf: BytesMut,
+        head: &RequestHead,
+        own: Own,
+        record: &mut Record,
+    ) -> Option<(Stream, BytesMut)> {
+        let has_body = !matches!(head.framing, Framing::Empty | Framing::Length(0));
+        let to = Recipient::of(head, head.persistent && !has_body);
+        self.write_own(stream, buf, own, to, record).await
+    }
+
+    /// Answers what could not be read, and closes: nobody knows where the next request begins.
+    async fn refuse(&self, stream: Stream, buf: BytesMut, peer: IpAddr, own: Own) {
+        let mut record = Record::new(SystemTime::now(), peer, None);
+        let to = Recipient { version: Version::Http11, persistent: false, wants_body: true };
+        self.write_own(stream, buf, own, to, &mut record).await;
+        self.log.write(&record);
+    }
+
+    async fn write_own(
+        &self,
+        stream: Stream,
+        buf: BytesMut,
+        own: Own,
+        to: Recipient,
+        record: &mut Record,
+    ) -> Option<(Stream, BytesMut)> {
+        let limit = self.settings.server.limits.write_timeout;
+        let (reader, mut writer) = transport::split(stream, buf, limit);
+        let written = own.send(&mut writer, to, record).await;
+        record.sent_bytes = writer.sent_bytes;
+        written.ok()?;
+        if to.persistent {
+            return Some(transport::join(reader, writer));
+        }
+        close(reader, writer).await;
+        None
+    }
+}
+
+/// Closes after the last answer: says so, then reads a little of what the client may still be
+/// sending. A connection closed with bytes unread is reset, and the reset can overtake the answer.
+pub(super) async fn close(mut reader: Reader, mut writer: Writer) {
+    writer.shutdown().await;
+    reader.drain(DRAINED_BYTES_MAX, DRAINED_FOR_MAX).await;
+}

@@ -1,0 +1,126 @@
+//! The edge's own answers: every refusal and failure becomes a status here, in one table.
+
+use crate::access_log::Record;
+use crate::outcome::Outcome;
+use crate::transport::{WriteError, Writer};
+use crate::upstream::Fault;
+use crate::wire::Version;
+use crate::wire::body::BadBody;
+use crate::wire::request::{BadRequest, RequestHead};
+use std::time::SystemTime;
+
+/// Why the edge answers itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Own {
+    /// The head has more than one meaning or none.
+    BadRequest(BadRequest),
+    /// The body has more than one meaning or none.
+    BadBody(BadBody),
+    /// The head did not arrive in time.
+    HeadTimeout,
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// No site answers for the host.
+    NoSite,
+    /// There are as many connections as there may be.
+    TooManyConnections,
+    /// OPTIONS that may be forwarded no further (RFC 9110, section 7.6.2).
+    LastStop,
+    /// The origin gave no answer.
+    Origin(Fault),
+}
+
+/// Methods that any origin may serve; those that are never passed are not among them.
+const ALLOW: &str = "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n";
+
+impl Own {
+    /// Status, the sentence in the body, what the log calls it.
+    fn table(self) -> (u16, &'static str, Outcome) {
+        match self {
+            Self::BadRequest(bad) => {
+                let (status, sentence) = bad.explain();
+                (status, sentence, Outcome::Error("bad_request"))
+            }
+            Self::BadBody(sentence) => (400, sentence, Outcome::Error("bad_body")),
+            Self::HeadTimeout => {
+                (408, "the head did not arrive in time", Outcome::Error("head_timeout"))
+            }
+            Self::BodyTimeout => {
+                (408, "the body did not arrive in time", Outcome::Error("body_timeout"))
+            }
+            Self::NoSite => (421, "no site here answers for this host", Outcome::Error("no_site")),
+            Self::TooManyConnections => {
+                (503, "there are too many connections", Outcome::Error("too_many_connections"))
+            }
+            Self::LastStop => (200, "", Outcome::Edge),
+            Self::Origin(fault) => {
+                (fault.status(), fault.sentence(), Outcome::Error(fault.label()))
+            }
+        }
+    }
+
+    /// Sends the answer and notes what it was.
+    pub(super) async fn send(
+        self,
+        writer: &mut Writer,
+        to: Recipient,
+        record: &mut Record,
+    ) -> Result<(), WriteError> {
+        let (status, sentence, outcome) = self.table();
+        record.outcome = outcome;
+        record.detail = match self {
+            Self::Origin(fault) => Some(fault.detail()),
+            _ => Some(sentence).filter(|sentence| !sentence.is_empty()),
+        };
+        record.status = status;
+        writer.write(&[&self.bytes(to, SystemTime::now())]).await
+    }
+
+    /// The whole answer. Nobody downstream may store it: who provoked it may not be who gets it.
+    fn bytes(self, to: Recipient, now: SystemTime) -> Vec<u8> {
+        let (status, sentence, _) = self.table();
+        let name = http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason());
+        let name = name.unwrap_or("");
+        let body = if sentence.is_empty() {
+            String::new()
+        } else {
+            format!("{status} {name}: {sentence}\n")
+        };
+        let connection = match (to.persistent, to.version) {
+            (false, _) => "Connection: close\r\n",
+            (true, Version::Http10) => "Connection: keep-alive\r\n",
+            (true, Version::Http11) => "",
+        };
+        let extra = match status {
+            200 | 405 => ALLOW,
+            503 => "Retry-After: 5\r\n",
+            _ => "",
+        };
+        let mut answer = format!(
+            "HTTP/1.1 {status} {name}\r\nDate: {}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: {}\r\nCache-Control: no-store\r\n{extra}{connection}\r\n",
+            httpdate::fmt_http_date(now),
+            body.len(),
+        );
+        if to.wants_body {
+            answer.push_str(&body);
+        }
+        answer.into_bytes()
+    }
+}
+
+/// What has to be known about the client to answer it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recipient {
+    pub(super) version: Version,
+    pub(super) persistent: bool,
+    /// `false` for HEAD.
+    pub(super) wants_body: bool,
+}
+
+impl Recipient {
+    pub(super) fn of(head: &RequestHead, persistent: bool) -> Self {
+        let wants_body = head.method != http::Method::HEAD;
+        Self { version: head.version, persistent, wants_body }
+    }
+}

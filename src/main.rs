@@ -1,0 +1,5 @@
+//! The `brim` command.
+
+fn main() -> std::process::ExitCode {
+    brim::cli::main()
+}

@@ -1,0 +1,220 @@
+//! What passes from one side to the other: which fields the origin sees of a request, which the
+//! client sees of a response, and what this server says about itself in both.
+
+use crate::wire::fields::{Fields, split_list};
+use crate::wire::names;
+use crate::wire::request::RequestHead;
+use crate::wire::response::ResponseHead;
+use crate::wire::{Framing, Version};
+use http::Method;
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+/// One request's way through this server.
+#[derive(Clone, Copy, Debug)]
+pub struct Hop<'a> {
+    /// Who holds the connection.
+    pub peer: IpAddr,
+    /// The peer is a proxy whose word about the client is taken.
+    pub peer_is_trusted: bool,
+    /// `http` or `https`, as the connection is.
+    pub scheme: &'a str,
+    /// The Host that the origin shall see.
+    pub host: &'a str,
+    /// Misleading fields that the site passes on all the same.
+    pub allowed: &'a [String],
+}
+
+/// The head that the origin receives.
+pub fn request_head(head: &RequestHead, hop: &Hop<'_>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    put(&mut out, &[head.method.as_str(), " ", head.target(), " HTTP/1.1\r\nHost: ", hop.host]);
+    out.extend_from_slice(b"\r\n");
+    for (name, value) in head.fields.iter().filter(|(name, _)| goes_to_origin(name, head, hop)) {
+        field(&mut out, name, value);
+    }
+    if let Some(left) = forwards_left(head) {
+        put(&mut out, &["Max-Forwards: ", &left.saturating_sub(1).to_string(), "\r\n"]);
+    }
+    match head.framing {
+        Framing::Length(length) => {
+            put(&mut out, &["Content-Length: ", &length.to_string(), "\r\n"])
+        }
+        Framing::Chunked => put(&mut out, &["Transfer-Encoding: chunked\r\n"]),
+        Framing::Empty | Framing::UntilClose => {}
+    }
+    connection_options(&mut out, head);
+    let version = if head.version == Version::Http10 { "1.0" } else { "1.1" };
+    put(&mut out, &["Via: ", version, " brim\r\n"]);
+    forwarding_fields(&mut out, head, hop);
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+fn goes_to_origin(name: &str, head: &RequestHead, hop: &Hop<'_>) -> bool {
+    let is = |known: &str| names::same(name, known);
+    if names::is_hop_by_hop(name) || named_by_connection(name, &head.fields) {
+        return false;
+    }
+    if names::is_misleading(name) {
+        return hop.allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
+    }
+    // Written anew (Host, Max-Forwards), or not to be believed of a 1.0 client (Expect).
+    !(is("host")
+        || is("expect") && !head.expects_continue
+        || is("max-forwards") && forwards_left(head).is_some())
+}
+
+/// How many more servers may forward this OPTIONS (RFC 9110, section 7.6.2); other methods and
+/// unreadable values have no such limit.
+pub fn forwards_left(head: &RequestHead) -> Option<u64> {
+    let value = head.fields.first("max-forwards").filter(|_| head.method == Method::OPTIONS)?;
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+fn named_by_connection(name: &str, fields: &Fields) -> bool {
+    fields.tokens("connection").any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+fn connection_options(out: &mut Vec<u8>, head: &RequestHead) {
+    let wants_trailers = head.fields.tokens("te").any(|t| t.eq_ignore_ascii_case(b"trailers"));
+    match (head.upgrade, wants_trailers) {
+        (true, false) => put(out, &["Connection: upgrade\r\n"]),
+        (false, true) => put(out, &["Connection: TE\r\nTE: trailers\r\n"]),
+        (true, true) => put(out, &["Connection: upgrade, TE\r\nTE: trailers\r\n"]),
+        (false, false) => {}
+    }
+    if head.upgrade {
+        for protocol in head.fields.all("upgrade") {
+            field(out, "Upgrade", protocol);
+        }
+    }
+}
+
+fn forwarding_fields(out: &mut Vec<u8>, head: &RequestHead, hop: &Hop<'_>) {
+    let told = |name| {
+        let values: Vec<&[u8]> = head.fields.all(name).filter(|_| hop.peer_is_trusted).collect();
+        String::from_utf8_lossy(&values.join(&b", "[..])).into_owned()
+    };
+    let chain = |before: String, own: String| {
+        if before.is_empty() { own } else { format!("{before}, {own}") }
+    };
+    let or = |before: String, own: &str| {
+        if before.is_empty() { own.to_owned() } else { before }
+    };
+    let host = head.authority_text().unwrap_or(hop.host);
+    let peer = match hop.peer {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("\"[{address}]\""),
+    };
+    let scheme = hop.scheme;
+    let element = format!("for={peer};host=\"{host}\";proto={scheme}");
+    let address = hop.peer.to_string();
+    put(out, &["X-Forwarded-For: ", &chain(told("x-forwarded-for"), address), "\r\n"]);
+    put(out, &["X-Forwarded-Proto: ", &or(told("x-forwarded-proto"), scheme), "\r\n"]);
+    put(out, &["X-Forwarded-Host: ", &or(told("x-forwarded-host"), host), "\r\n"]);
+    put(out, &["Forwarded: ", &chain(told("forwarded"), element), "\r\n"]);
+}
+
+/// The client behind trusted proxies: the right-most address of X-Forwarded-For that is not one of
+/// them, or the peer where there is none.
+pub fn client_address(fields: &Fields, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
+    if !is_trusted(&peer) {
+        return peer;
+    }
+    let told: Vec<&[u8]> = fields.tokens("x-forwarded-for").collect();
+    let mut client = peer;
+    for member in told.into_iter().rev() {
+        let Some(address) = std::str::from_utf8(member).ok().and_then(|text| text.parse().ok())
+        else {
+            break;
+        };
+        client = address;
+        if !is_trusted(&client) {
+            break;
+        }
+    }
+    client
+}
+
+/// How the client is told where the body ends, and what becomes of the connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Onward {
+    /// The client's own version.
+    pub version: Version,
+    /// `Length`, `Chunked` or `UntilClose` where there is a body.
+    pub framing: Framing,
+    /// The connection stays.
+    pub persistent: bool,
+}
+
+/// The head that the client receives. Interim answers (1xx) too.
+pub fn response_head(head: &ResponseHead, onward: &Onward, now: SystemTime) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    put(&mut out, &["HTTP/1.1 ", &head.status.to_string(), " "]);
+    out.extend_from_slice(head.reason());
+    out.extend_from_slice(b"\r\n");
+    for (name, value) in head.fields.iter() {
+        if !names::is_hop_by_hop(name) && !named_by_connection(name, &head.fields) {
+            field(&mut out, name, value);
+        }
+    }
+    if matches!(head.status, 101 | 426) {
+        for protocol in head.fields.all("upgrade") {
+            field(&mut out, "Upgrade", protocol);
+        }
+    }
+    if head.status >= 200 {
+        body_framing(&mut out, head, onward);
+        // A recipient with a clock adds the Date that an origin without one could not
+        // (RFC 9110, section 6.6.1).
+        if head.fields.first("date").is_none() {
+            put(&mut out, &["Date: ", &httpdate::fmt_http_date(now), "\r\n"]);
+        }
+    }
+    if !head.is_interim() {
+        let option = match (head.status, onward.persistent, onward.version) {
+            (101, _, _) | (426, true, _) => Some("upgrade"),
+            (426, false, _) => Some("upgrade, close"),
+            (_, false, _) => Some("close"),
+            (_, true, Version::Http10) => Some("keep-alive"),
+            (_, true, Version::Http11) => None,
+        };
+        if let Some(option) = option {
+            put(&mut out, &["Connection: ", option, "\r\n"]);
+        }
+    }
+    let version = if head.version == Version::Http10 { "1.0" } else { "1.1" };
+    put(&mut out, &["Via: ", version, " brim\r\n\r\n"]);
+    out
+}
+
+fn body_framing(out: &mut Vec<u8>, head: &ResponseHead, onward: &Onward) {
+    match onward.framing {
+        Framing::Length(length) => put(out, &["Content-Length: ", &length.to_string(), "\r\n"]),
+        Framing::Chunked => put(out, &["Transfer-Encoding: chunked\r\n"]),
+        // HEAD and 304 tell the length of a body that is not there; 204 must not
+        // (RFC 9110, section 8.6).
+        Framing::Empty if head.status != 204 => {
+            let told = head.fields.all("content-length").flat_map(split_list).next();
+            if let Some(length) = told {
+                field(out, "Content-Length", length);
+            }
+        }
+        Framing::Empty | Framing::UntilClose => {}
+    }
+}
+
+fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    put(out, &[name, ": "]);
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn put(out: &mut Vec<u8>, parts: &[&str]) {
+    for part in parts {
+        out.extend_from_slice(part.as_bytes());
+    }
+}

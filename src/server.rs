@@ -1,0 +1,186 @@
+//! Starts everything and stops it: sockets, threads, signals.
+//!
+//! Sockets are bound before Pingora's services start, because a service that cannot bind would
+//! leave a process that is alive and deaf. The services listen to our own shutdown signal instead
+//! of Pingora's, because Pingora waits a fixed time after it and then drops what still runs; ours
+//! ends when the last request has, or when its time is over.
+
+use crate::access_log::AccessLog;
+use crate::config::Settings;
+use crate::edge::Edge;
+use async_trait::async_trait;
+use pingora::apps::ServerApp;
+use pingora::listeners::ListenerConfig;
+use pingora::protocols::l4::stream::L4BufferSettings;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{
+    ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
+};
+use pingora::services::Service as PingoraService;
+use pingora::services::listening::Service as ListeningService;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+/// A connection that was accepted is counted by its own task. The task needs a moment to start.
+const TASKS_START_WITHIN: Duration = Duration::from_millis(50);
+
+/// A server that has not started.
+pub struct Brim {
+    server: Server,
+    running: TaskTracker,
+    stop: watch::Sender<bool>,
+    shutdown_timeout: Duration,
+}
+
+impl Brim {
+    /// A server without anything to serve; `threads` for each thing, 0 for one per core.
+    pub fn new(threads: usize, shutdown_timeout: Duration) -> Self {
+        raise_open_file_limit();
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if threads == 0 { cores() } else { threads };
+        let conf = ServerConf { threads, ..ServerConf::default() };
+        Self {
+            server: Server::new_with_opt_and_conf(None, conf),
+            running: TaskTracker::new(),
+            stop: watch::Sender::new(false),
+            shutdown_timeout,
+        }
+    }
+
+    /// Adds the edge; where its sockets came to be bound. An error names the address.
+    pub fn add_edge(&mut self, settings: Settings, log: AccessLog) -> io::Result<Vec<SocketAddr>> {
+        let addresses = settings.server.http.clone();
+        let edge = Edge::new(Arc::new(settings), log, self.running.clone());
+        self.add("edge", edge, &addresses)
+    }
+
+    /// Adds another service to the process; where its sockets came to be bound.
+    pub fn add<A>(
+        &mut self,
+        name: &str,
+        app: A,
+        addresses: &[SocketAddr],
+    ) -> io::Result<Vec<SocketAddr>>
+    where
+        A: ServerApp + Send + Sync + 'static,
+    {
+        let mut service = ListeningService::new(name.to_owned(), app);
+        let mut sockets = Vec::new();
+        let mut bound = Vec::new();
+        for address in addresses {
+            let named = |error| io::Error::other(format!("cannot listen on {address}: {error}"));
+            let socket = TcpListener::bind(address).map_err(named)?;
+            socket.set_nonblocking(true).map_err(named)?;
+            let address = socket.local_addr().map_err(named)?;
+            // Requests are buffered where they are read; another buffer below would only be copied.
+            let listener = ListenerConfig::tcp(address.to_string());
+            service.endpoints().add_listener(listener.l4_buffer(L4BufferSettings::unbuffered()));
+            sockets.push((address.to_string(), socket));
+            bound.push(address);
+        }
+        self.server.add_service(Bound {
+            service,
+            sockets,
+            stop: self.stop.subscribe(),
+            running: self.running.clone(),
+        });
+        Ok(bound)
+    }
+
+    /// Serves until SIGTERM or SIGINT, then until what runs has finished or its time is over.
+    pub fn run(self) {
+        let signals = Signals {
+            stop: self.stop,
+            running: self.running,
+            shutdown_timeout: self.shutdown_timeout,
+        };
+        self.server.run(RunArgs { shutdown_signal: Box::new(signals) });
+    }
+}
+
+/// A service with sockets that are bound already.
+struct Bound<A> {
+    service: ListeningService<A>,
+    sockets: Vec<(String, TcpListener)>,
+    stop: ShutdownWatch,
+    running: TaskTracker,
+}
+
+#[async_trait]
+impl<A: ServerApp + Send + Sync + 'static> PingoraService for Bound<A> {
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        _pingora_stop: ShutdownWatch,
+        listeners_per_fd: usize,
+    ) {
+        let _accepting = self.running.token();
+        if let Some(fds) = &fds {
+            for (address, socket) in self.sockets.drain(..) {
+                // The listener made from the descriptor owns it from here on.
+                fds.lock().add(address, socket.into_raw_fd());
+            }
+        }
+        self.service.start_service(fds, self.stop.clone(), listeners_per_fd).await;
+        tokio::time::sleep(TASKS_START_WITHIN).await;
+    }
+
+    fn name(&self) -> &str {
+        self.service.name()
+    }
+}
+
+/// What ends the server.
+struct Signals {
+    stop: watch::Sender<bool>,
+    running: TaskTracker,
+    shutdown_timeout: Duration,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        stop_signal().await;
+        tracing::info!("shutting down: no new connections, waiting for running requests");
+        self.stop.send_replace(true);
+        self.running.close();
+        tokio::select! {
+            () = self.running.wait() => tracing::info!("all requests have finished"),
+            () = tokio::time::sleep(self.shutdown_timeout) => {
+                tracing::warn!(connections = self.running.len(), "the time for running requests is over");
+            }
+            () = stop_signal() => tracing::warn!("a second signal: not waiting any longer"),
+        }
+        ShutdownSignal::FastShutdown
+    }
+}
+
+async fn stop_signal() {
+    let (term, int) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    match (term, int) {
+        (Ok(mut term), Ok(mut int)) => {
+            tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            // Without handlers the signals end the process by themselves.
+            tracing::error!(%error, "signals cannot be handled; there will be no graceful shutdown");
+            std::future::pending().await
+        }
+    }
+}
+
+/// Every client may need a connection to an origin as well.
+fn raise_open_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}

@@ -1,0 +1,8 @@
+//! Where passes (and, later, fills) get their answer: connections to origins, and what can go wrong
+//! with them.
+
+mod connect;
+mod fault;
+
+pub use connect::{Answer, Connection, Upstream};
+pub use fault::Fault;

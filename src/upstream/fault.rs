@@ -1,0 +1,95 @@
+//! What can go wrong with an origin, as a closed vocabulary.
+
+use crate::transport::ReadError;
+use pingora::{Error, ErrorType};
+
+/// Why an origin gave no (whole) answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nobody listens there.
+    Refused,
+    /// There is no way there, or no such name.
+    Unreachable,
+    /// No connection within `connect_timeout`.
+    ConnectTimeout,
+    /// No TLS connection that can be trusted.
+    Tls,
+    /// The connection ended before the first byte of an answer.
+    Closed,
+    /// No head of an answer within `response_timeout`.
+    Silent,
+    /// The answer is not HTTP that can be read in one way only.
+    Garbage(&'static str),
+    /// The connection ended in the middle of the answer.
+    Truncated,
+    /// No byte of the body within `read_timeout`.
+    Stalled,
+}
+
+impl Fault {
+    /// The status for a client that has not seen a head yet.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::ConnectTimeout | Self::Silent | Self::Stalled => 504,
+            _ => 502,
+        }
+    }
+
+    /// One word for logs and metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Refused => "origin_refused",
+            Self::Unreachable => "origin_unreachable",
+            Self::ConnectTimeout => "origin_connect_timeout",
+            Self::Tls => "origin_tls",
+            Self::Closed => "origin_closed",
+            Self::Silent => "origin_silent",
+            Self::Garbage(_) => "origin_garbage",
+            Self::Truncated => "origin_truncated",
+            Self::Stalled => "origin_stalled",
+        }
+    }
+
+    /// One sentence for the client. It names no address: that is for the log.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Refused => "the origin refused the connection",
+            Self::Unreachable => "the origin cannot be reached",
+            Self::ConnectTimeout => "the origin did not accept the connection in time",
+            Self::Tls => "no trusted TLS connection to the origin",
+            Self::Closed => "the origin closed the connection without an answer",
+            Self::Silent => "the origin did not answer in time",
+            Self::Garbage(_) => "the origin's answer is not valid HTTP",
+            Self::Truncated => "the origin's answer ended too early",
+            Self::Stalled => "the origin's answer stopped",
+        }
+    }
+
+    /// More about it for the log.
+    pub fn detail(self) -> &'static str {
+        match self {
+            Self::Garbage(detail) => detail,
+            other => other.sentence(),
+        }
+    }
+
+    pub(super) fn of_connect(error: &Error) -> Self {
+        use ErrorType::*;
+        match error.etype() {
+            ConnectRefused => Self::Refused,
+            ConnectTimedout => Self::ConnectTimeout,
+            TLSHandshakeFailure | TLSHandshakeTimedout | TLSWantX509Lookup | InvalidCert
+            | HandshakeError => Self::Tls,
+            _ => Self::Unreachable,
+        }
+    }
+
+    /// While the body was read.
+    pub fn of_body(error: &ReadError) -> Self {
+        match error {
+            ReadError::Stalled => Self::Stalled,
+            ReadError::Closed | ReadError::Io(_) => Self::Truncated,
+            ReadError::Bad(detail) => Self::Garbage(detail),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! HTTP/1.1 as bytes: one strict reading of a message, for both directions.
+//!
+//! Nothing here does I/O or knows the time. Whatever two parsers could read in two ways is refused
+//! here, once, so that no other part of the house has to ask how a message was meant (promise 6).
+
+pub mod authority;
+pub mod body;
+pub mod fields;
+pub mod names;
+pub mod request;
+pub mod response;
+
+/// What a head may cost (`[server.limits]`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Start line and fields together.
+    pub head_bytes_max: usize,
+    /// The request target alone.
+    pub target_bytes_max: usize,
+    /// Number of field lines.
+    pub fields_max: usize,
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self { head_bytes_max: 64 * 1024, target_bytes_max: 16 * 1024, fields_max: 200 }
+    }
+}
+
+/// HTTP/1.0 or HTTP/1.1: the only versions that arrive as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0: no chunked coding, no interim answers, closes unless asked not to.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+}
+
+/// How the end of a message body is found (RFC 9112, section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// There is no body.
+    Empty,
+    /// Content-Length.
+    Length(u64),
+    /// Transfer-Encoding: chunked.
+    Chunked,
+    /// Responses only: the body ends where the connection does.
+    UntilClose,
+}

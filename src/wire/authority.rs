@@ -1,0 +1,116 @@
+//! `host[:port]` of a Host field or an absolute request target (RFC 3986, section 3.2).
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// A host and, where one was given, a port. The host is spelled as received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Authority<'a> {
+    /// A name, an IPv4 address, or an IPv6 address in brackets.
+    pub host: &'a str,
+    /// The port, if one was given.
+    pub port: Option<u16>,
+}
+
+/// Reads `host[:port]`; `None` for whatever is not clearly one host.
+///
+/// The grammar of RFC 3986 would also allow user information, percent-encoding and sub-delims.
+/// No host on the web has them, and components disagree about what they mean, so they are refused.
+pub fn parse(bytes: &[u8]) -> Option<Authority<'_>> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (host, port) = if text.starts_with('[') {
+        let end = text.find(']')? + 1;
+        text[1..end - 1].parse::<Ipv6Addr>().ok()?;
+        (&text[..end], text[end..].strip_prefix(':').or((end == text.len()).then_some(""))?)
+    } else {
+        let (host, port) = text.split_once(':').unwrap_or((text, ""));
+        if !is_name(host) {
+            return None;
+        }
+        (host, port)
+    };
+    let port = match port {
+        "" if text.ends_with(':') => return None,
+        "" => None,
+        digits if digits.bytes().all(|b| b.is_ascii_digit()) => Some(digits.parse().ok()?),
+        _ => return None,
+    };
+    Some(Authority { host, port })
+}
+
+/// Whether both name the same place, where `default_port` stands for a missing port.
+pub fn same(a: Authority<'_>, b: Authority<'_>, default_port: u16) -> bool {
+    a.host.eq_ignore_ascii_case(b.host)
+        && a.port.unwrap_or(default_port) == b.port.unwrap_or(default_port)
+}
+
+fn is_name(host: &str) -> bool {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let last_label = name.rsplit('.').next().unwrap_or("");
+    if last_label.starts_with(|c: char| c.is_ascii_digit()) {
+        // "127.1", "0177.0.0.1" and "0x7f.1" are addresses to some parsers and names to others.
+        return host.parse::<Ipv4Addr>().is_ok();
+    }
+    !name.is_empty()
+        && name.len() <= 253
+        && name.split('.').all(|label| {
+            !label.is_empty()
+                && label.len() <= 63
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_read_with_its_port() {
+        let read = |text: &'static str| parse(text.as_bytes()).map(|a| (a.host, a.port));
+        assert_eq!(read("Example.COM"), Some(("Example.COM", None)));
+        assert_eq!(read("example.com."), Some(("example.com.", None)));
+        assert_eq!(read("a_b.example:8080"), Some(("a_b.example", Some(8080))));
+        assert_eq!(read("127.0.0.1:1"), Some(("127.0.0.1", Some(1))));
+        assert_eq!(read("[::1]"), Some(("[::1]", None)));
+        assert_eq!(read("[2001:db8::1]:443"), Some(("[2001:db8::1]", Some(443))));
+    }
+
+    #[test]
+    fn what_is_not_clearly_one_host_is_refused() {
+        for bad in [
+            "",
+            ":80",
+            "a:",
+            "a:b",
+            "a:80:80",
+            "a:65536",
+            "a:+80",
+            "a b",
+            "a,b",
+            "user@a",
+            "a/b",
+            "a\\b",
+            "a?b",
+            "a#b",
+            "a%2eb",
+            "a..b",
+            ".a",
+            "[::1",
+            "::1",
+            "[::1]x",
+            "[::1]:",
+            "[zz]",
+            "[::1%25lo]",
+            "127.1",
+            "0177.0.0.1",
+            "127.0.0.1.",
+            "0x7f.0x1",
+            "1.2.3.4.5",
+            "a\0b",
+            "a;b",
+            "a'b",
+            "é",
+        ] {
+            assert_eq!(parse(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Field lines: in the order and the spelling in which they arrived, as views into one buffer.
+
+use bytes::Bytes;
+
+/// The most field lines any head may have, whatever the configuration says.
+pub const FIELDS_CEILING: usize = 1024;
+
+/// The fields of one head or trailer section. Cloning shares the bytes.
+#[derive(Clone, Default)]
+pub struct Fields {
+    bytes: Bytes,
+    spans: Vec<Span>,
+}
+
+#[derive(Clone, Copy)]
+struct Span {
+    name: (u32, u32),
+    value: (u32, u32),
+}
+
+impl Fields {
+    /// All fields as (name, value); names as spelled by the sender.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.spans.iter().map(|span| (self.name(span), self.slice(span.value)))
+    }
+
+    /// The values of every line of this name, in order.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// The value of the first line of this name.
+    pub fn first<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+        self.all(name).next()
+    }
+
+    /// The members of a comma-separated field of plain tokens, over all its lines, trimmed;
+    /// empty members are skipped (RFC 9110, section 5.6.1.2).
+    pub fn tokens<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.all(name).flat_map(split_list)
+    }
+
+    /// Number of field lines.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there is no field at all.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Keeps the fields whose name `keep` accepts.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        let mut spans = std::mem::take(&mut self.spans);
+        spans.retain(|span| keep(self.name(span)));
+        self.spans = spans;
+    }
+
+    /// `parsed` must borrow from `bytes`: the result refers to the same places.
+    pub(crate) fn from_parsed(bytes: &Bytes, parsed: &[httparse::Header<'_>]) -> Self {
+        let spans = parsed
+            .iter()
+            .map(|field| Span {
+                name: place(bytes, field.name.as_bytes()),
+                value: place(bytes, field.value),
+            })
+            .collect();
+        Self { bytes: bytes.clone(), spans }
+    }
+
+    fn name(&self, span: &Span) -> &str {
+        // httparse accepts nothing but tchar in a name, so this is always ASCII.
+        std::str::from_utf8(self.slice(span.name)).unwrap_or("")
+    }
+
+    fn slice(&self, (from, to): (u32, u32)) -> &[u8] {
+        &self.bytes[from as usize..to as usize]
+    }
+}
+
+impl std::fmt::Debug for Fields {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map()
+            .entries(self.iter().map(|(name, value)| (name, String::from_utf8_lossy(value))))
+            .finish()
+    }
+}
+
+/// Where `part` lies inside `whole`, which it must borrow from. Heads are far below 4 GiB.
+pub(crate) fn place(whole: &[u8], part: &[u8]) -> (u32, u32) {
+    let from = part.as_ptr() as usize - whole.as_ptr() as usize;
+    (from as u32, (from + part.len()) as u32)
+}
+
+/// The trimmed, non-empty members of one comma-separated value.
+pub fn split_list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
+/// Whether every line end is CRLF and no CR stands alone. A bare CR or LF ends a line for some
+/// parsers and not for others (RFC 9112, section 2.2).
+pub(crate) fn line_ends_are_crlf(head: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', head).all(|at| at > 0 && head[at - 1] == b'\r')
+        && memchr::memchr_iter(b'\r', head)
+            .all(|at| head.get(at + 1).is_none_or(|next| *next == b'\n'))
+}

@@ -1,0 +1,109 @@
+//! Which field names have a meaning of their own for whoever carries a message.
+
+/// Fields of one connection, never forwarded (RFC 9110, section 7.6.1), and those that frame a
+/// message, which every hop writes anew.
+const HOP_BY_HOP: &[&str] = &[
+    "connection",
+    "content-length",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Fields that make origins believe in another client, URL, host or method than the one that the
+/// cache key and the log know. Whoever may set them can poison a cache.
+const MISLEADING: &[&str] = &[
+    "cf-connecting-ip",
+    "client-ip",
+    "fastly-client-ip",
+    "front-end-https",
+    "proxy",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-host",
+    "x-http-host-override",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "x-original-method",
+    "x-original-uri",
+    "x-original-url",
+    "x-originating-ip",
+    "x-real-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+    "x-rewrite-url",
+    "x-scheme",
+    "x-url-scheme",
+];
+
+/// Framing, routing, authentication, request modifiers, response control and how to read the
+/// content: not in a trailer section (RFC 9110, section 6.5.1).
+const FORBIDDEN_IN_TRAILERS: &[&str] = &[
+    "age",
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "expires",
+    "host",
+    "location",
+    "max-forwards",
+    "pragma",
+    "range",
+    "retry-after",
+    "set-cookie",
+    "trailer",
+    "vary",
+    "via",
+    "warning",
+    "www-authenticate",
+];
+
+/// Belongs to one connection.
+pub fn is_hop_by_hop(name: &str) -> bool {
+    HOP_BY_HOP.iter().any(|known| same(name, known))
+}
+
+/// Makes origins believe things that the client may not decide.
+pub fn is_misleading(name: &str) -> bool {
+    is_written_by_us(name) || MISLEADING.iter().any(|known| same(name, known))
+}
+
+/// `Forwarded` and its informal relatives.
+pub fn is_written_by_us(name: &str) -> bool {
+    same(name, "forwarded") || starts_with(name, "x-forwarded-")
+}
+
+/// Must not come after the body.
+pub fn is_forbidden_in_trailers(name: &str) -> bool {
+    is_hop_by_hop(name)
+        || is_misleading(name)
+        || starts_with(name, "if-")
+        || FORBIDDEN_IN_TRAILERS.iter().any(|known| same(name, known))
+}
+
+/// Whether two field names are one for an origin: CGI and its heirs turn `-` into `_`, so that
+/// `X_Forwarded_For` is as good as `X-Forwarded-For` there. `known` is in lower case.
+pub fn same(name: &str, known: &str) -> bool {
+    name.len() == known.len() && starts_with(name, known)
+}
+
+fn starts_with(name: &str, known: &str) -> bool {
+    name.len() >= known.len()
+        && name.bytes().zip(known.bytes()).all(|(byte, known)| {
+            known == if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
+        })
+}

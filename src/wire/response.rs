@@ -1,0 +1,138 @@
+//! Response heads from an origin, read as strictly as requests: what an origin sends is input too.
+
+use super::fields::{FIELDS_CEILING, Fields, line_ends_are_crlf, place, split_list};
+use super::{Framing, HeadLimits, Version};
+use bytes::{Bytes, BytesMut};
+use http::Method;
+use std::mem::MaybeUninit;
+
+/// A response head that can be read in one way only.
+#[derive(Clone, Debug)]
+pub struct ResponseHead {
+    /// 100 to 599.
+    pub status: u16,
+    /// The version of the origin's message.
+    pub version: Version,
+    /// How the body is framed, the request's method taken into account.
+    pub framing: Framing,
+    /// The connection may carry another request afterwards.
+    pub persistent: bool,
+    /// The field lines.
+    pub fields: Fields,
+    bytes: Bytes,
+    reason: (u32, u32),
+}
+
+impl ResponseHead {
+    /// The reason phrase as the origin wrote it, possibly empty.
+    pub fn reason(&self) -> &[u8] {
+        &self.bytes[self.reason.0 as usize..self.reason.1 as usize]
+    }
+
+    /// 1xx other than 101: another head follows.
+    pub fn is_interim(&self) -> bool {
+        (100..200).contains(&self.status) && self.status != 101
+    }
+}
+
+/// What is wrong with an origin's answer, in words for the log.
+pub type Garbage = &'static str;
+
+/// Takes one head off the front of `buf`; `None` when more bytes are needed.
+pub fn parse(
+    buf: &mut BytesMut,
+    limits: &HeadLimits,
+    method: &Method,
+) -> Result<Option<ResponseHead>, Garbage> {
+    let Some(end) = memchr::memmem::find(buf, b"\r\n\r\n") else {
+        if buf.len() > limits.head_bytes_max {
+            return Err("the head is too large");
+        }
+        let expected = b"HTTP/1.";
+        let compared = buf.len().min(expected.len());
+        if buf[..compared] != expected[..compared] {
+            return Err("it does not begin with HTTP/1.");
+        }
+        return if line_ends_are_crlf(buf) {
+            Ok(None)
+        } else {
+            Err("a line does not end with CRLF")
+        };
+    };
+    if end + 4 > limits.head_bytes_max {
+        return Err("the head is too large");
+    }
+    if !line_ends_are_crlf(&buf[..end + 4]) {
+        return Err("a line does not end with CRLF");
+    }
+    let bytes = buf.split_to(end + 4).freeze();
+    let mut lines = [const { MaybeUninit::uninit() }; FIELDS_CEILING];
+    let mut parsed = httparse::Response::new(&mut []);
+    httparse::ParserConfig::default()
+        .parse_response_with_uninit_headers(&mut parsed, &bytes, &mut lines)
+        .map_err(|_| "the head is malformed")?;
+    let status = parsed.code.filter(|code| (100..600).contains(code)).ok_or("unknown status")?;
+    let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
+    let reason = parsed.reason.unwrap_or("").as_bytes();
+    // httparse answers a static "" where there is no phrase, or one that is not ASCII.
+    let reason = if reason.is_empty() { (0, 0) } else { place(&bytes, reason) };
+    let fields = Fields::from_parsed(&bytes, parsed.headers);
+    let framing = read_framing(&fields, status, version, method)?;
+    let persistent = persistent(&fields, version) && framing != Framing::UntilClose;
+    Ok(Some(ResponseHead { status, version, framing, persistent, fields, bytes, reason }))
+}
+
+fn read_framing(
+    fields: &Fields,
+    status: u16,
+    version: Version,
+    method: &Method,
+) -> Result<Framing, Garbage> {
+    let mut codings = fields.tokens("transfer-encoding");
+    let chunked = match (codings.next(), codings.next()) {
+        (None, _) if fields.first("transfer-encoding").is_some() => {
+            return Err("the transfer coding is empty");
+        }
+        (None, _) => false,
+        (Some(only), None) if only.eq_ignore_ascii_case(b"chunked") => true,
+        _ => return Err("the transfer coding is not known"),
+    };
+    let mut length = None;
+    for value in fields.all("content-length").flat_map(split_list_strictly) {
+        let digits = std::str::from_utf8(value)
+            .ok()
+            .filter(|_| !value.is_empty() && value.iter().all(u8::is_ascii_digit));
+        let number: u64 =
+            digits.and_then(|d| d.parse().ok()).ok_or("the Content-Length is malformed")?;
+        if length.replace(number).is_some_and(|before| before != number) {
+            return Err("there are different Content-Lengths");
+        }
+    }
+    if chunked && length.is_some() {
+        return Err("there are both Content-Length and Transfer-Encoding");
+    }
+    if chunked && version == Version::Http10 {
+        return Err("HTTP/1.0 has no Transfer-Encoding");
+    }
+    // RFC 9112, section 6.3, in its order.
+    if method == Method::HEAD || status < 200 || status == 204 || status == 304 {
+        return Ok(Framing::Empty);
+    }
+    Ok(match (chunked, length) {
+        (true, _) => Framing::Chunked,
+        (false, Some(length)) => Framing::Length(length),
+        (false, None) => Framing::UntilClose,
+    })
+}
+
+/// Unlike `split_list`, empty members stay: `5,` is not a length.
+fn split_list_strictly(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+fn persistent(fields: &Fields, version: Version) -> bool {
+    let has = |option: &[u8]| {
+        fields.all("connection").flat_map(split_list).any(|o| o.eq_ignore_ascii_case(option))
+    };
+    !has(b"close") && (version == Version::Http11 || has(b"keep-alive"))
+}

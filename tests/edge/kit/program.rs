@@ -1,0 +1,185 @@
+//! The program under test, as a process of its own.
+
+use super::PATIENCE;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
+use tempfile::TempDir;
+
+/// A run of `brim` that ends by itself.
+pub(crate) struct Command;
+
+/// What such a run said.
+pub(crate) struct Finished {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Command {
+    pub(crate) fn run(arguments: &[&str]) -> Finished {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_brim"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("brim starts");
+        Finished {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).expect("text"),
+            stderr: String::from_utf8(output.stderr).expect("text"),
+        }
+    }
+}
+
+/// `brim run`, listening; ended when dropped.
+pub(crate) struct Brim {
+    child: Child,
+    address: SocketAddr,
+    stdout: Lines,
+    stderr: Lines,
+    _folder: TempDir,
+}
+
+impl Brim {
+    /// An edge for every host in front of one origin.
+    pub(crate) fn in_front_of(origin: SocketAddr) -> Self {
+        Self::with(origin, "", "")
+    }
+
+    /// The same with more lines for `[server.limits]` and for `[[site]]`.
+    pub(crate) fn with(origin: SocketAddr, limits: &str, site: &str) -> Self {
+        Self::configured(&format!(
+            "[server]\nhttp = ['127.0.0.1:0']\n[server.limits]\n{limits}\n\
+             [[origin]]\nname = 'o'\nservers = ['http://{origin}']\n\
+             [[site]]\nhosts = ['*']\norigin = 'o'\n{site}\n"
+        ))
+    }
+
+    /// `brim run` with this configuration, which listens on one port.
+    pub(crate) fn configured(text: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("edge.toml");
+        std::fs::write(&file, text).expect("written");
+        Self::spawn(folder, &["run", "--config", path_text(&file)])
+    }
+
+    fn spawn(folder: TempDir, arguments: &[&str]) -> Self {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_brim"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("brim starts");
+        let stdout = Lines::of(child.stdout.take().expect("piped"));
+        let stderr = Lines::of(child.stderr.take().expect("piped"));
+        let line = stderr.wait_for("listening address=");
+        let address = line.split("listening address=").nth(1).expect("an address");
+        let address = address.trim().parse().expect("an address");
+        Self { child, address, stdout, stderr, _folder: folder }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn folder(&self) -> PathBuf {
+        self._folder.path().to_owned()
+    }
+
+    /// The first line of the error log with this text, waited for.
+    pub(crate) fn error_log(&self, text: &str) -> String {
+        self.stderr.wait_for(text)
+    }
+
+    /// The first line of the access log with this text, waited for.
+    pub(crate) fn access_log(&self, text: &str) -> String {
+        self.stdout.wait_for(text)
+    }
+
+    /// Highest memory use so far.
+    pub(crate) fn peak_rss_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("proc");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("VmHWM");
+        let kib: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
+        kib * 1024
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).expect("a pid")).expect("a pid");
+        kill_process(pid, signal).expect("signalled");
+    }
+
+    /// Waits until the process has ended by itself.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("waited") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the process does not end");
+            std::thread::yield_now();
+        }
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("waited").is_none()
+    }
+}
+
+impl Drop for Brim {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- standard error of brim\n{}", self.stderr.all().join("\n"));
+        }
+    }
+}
+
+fn path_text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+/// The lines that a process has printed.
+struct Lines {
+    seen: Arc<(Mutex<Vec<String>>, Condvar)>,
+}
+
+impl Lines {
+    fn of(source: impl Read + Send + 'static) -> Self {
+        let seen = Arc::<(Mutex<Vec<String>>, Condvar)>::default();
+        let shared = seen.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(source).lines() {
+                let Ok(line) = line else { break };
+                shared.0.lock().expect("lines").push(line);
+                shared.1.notify_all();
+            }
+        });
+        Self { seen }
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.seen.0.lock().expect("lines").clone()
+    }
+
+    fn wait_for(&self, text: &str) -> String {
+        let lines = self.seen.0.lock().expect("lines");
+        let is_missing = |lines: &mut Vec<String>| !lines.iter().any(|line| line.contains(text));
+        let (lines, waited) =
+            self.seen.1.wait_timeout_while(lines, PATIENCE, is_missing).expect("lines");
+        let found = lines.iter().find(|line| line.contains(text)).cloned();
+        assert!(!waited.timed_out(), "no line with {text:?} in {lines:#?}");
+        found.expect("found")
+    }
+}

@@ -4,13 +4,12 @@ use super::section::{Found, Report, Section, nearest};
 use super::values;
 use super::*;
 use crate::wire::names;
-use std::ops::Range;
 use toml::de::DeTable;
 
 /// Reads the text of a file called `name`.
 pub(super) fn read(text: &str, name: &str, folder: &Path) -> Checked {
-    let report = Report::new(name, text);
     let (table, errors) = DeTable::parse_recoverable(text);
+    let report = Report::new(name, text, table.get_ref());
     for error in &errors {
         report.add(error.span().unwrap_or(0..0), String::new(), error.message().to_owned(), false);
     }
@@ -44,7 +43,7 @@ fn read_all<'t>(
     if sites.is_empty() && root.is_there() {
         root.problem(0..0, "site".into(), "at least one [[site]] is needed".into());
     }
-    warn_of_what_does_nothing_yet(&root, &server, &certificates, &origins);
+    warn_of_what_does_nothing_yet(report, &origins);
     root.finish();
     Some(Settings {
         server,
@@ -175,6 +174,7 @@ fn certificate(mut section: Section<'_>, folder: &Path) -> Option<Certificate> {
 /// An origin as far as it could be read.
 struct ReadOrigin {
     name: Option<Found<String>>,
+    balance: Option<Found<Balance>>,
     parent: Option<Found<String>>,
     origin: Option<Origin>,
 }
@@ -182,7 +182,7 @@ struct ReadOrigin {
 fn origin(mut section: Section<'_>) -> ReadOrigin {
     let name = section.required("name", values::text);
     let servers = section.required("servers", values::servers);
-    let balance = section.or("balance", Balance::RoundRobin, values::balance);
+    let balance = section.found("balance", values::balance);
     let parent = section.found("parent", values::text);
     let admin = section.or("admin", Vec::new(), values::texts);
     let mut time = |key, default| section.or(key, secs(default), values::duration_above_zero);
@@ -193,7 +193,7 @@ fn origin(mut section: Section<'_>) -> ReadOrigin {
     let origin = name.as_ref().zip(servers).map(|(name, servers)| Origin {
         name: name.value.clone(),
         servers: servers.value,
-        balance,
+        balance: balance.as_ref().map_or(Balance::RoundRobin, |found| found.value),
         parent: parent.as_ref().map(|found| found.value.clone()),
         admin,
         connect_timeout,
@@ -201,7 +201,7 @@ fn origin(mut section: Section<'_>) -> ReadOrigin {
         read_timeout,
         idle_timeout,
     });
-    ReadOrigin { name, parent, origin }
+    ReadOrigin { name, balance, parent, origin }
 }
 
 fn check_origin_names(report: &Report<'_>, origins: &[ReadOrigin]) {
@@ -309,27 +309,30 @@ fn rule(mut section: Section<'_>) -> Option<Rule> {
 
 /// Settings that are read and checked so that files can be written for what comes, and have no
 /// effect in this version. Silence would be a lie.
-fn warn_of_what_does_nothing_yet(
-    root: &Section<'_>,
-    server: &Server,
-    certificates: &[Certificate],
-    origins: &[ReadOrigin],
-) {
-    let warn = |key: &str, place: Option<Range<usize>>, message: &str| {
-        root.warn(place.unwrap_or(0..0), key.to_owned(), message.to_owned());
-    };
-    if !server.https.is_empty() || !certificates.is_empty() {
-        warn(
-            "server.https",
-            root.place_of("server"),
-            "TLS listeners are not opened by this version",
-        );
+fn warn_of_what_does_nothing_yet(report: &Report<'_>, origins: &[ReadOrigin]) {
+    const TLS: &str = "TLS listeners are not opened by this version";
+    const ADMIN: &str = "the admin listener is not opened by this version";
+    const CACHE: &str = "this version does not cache: everything is passed to the origin";
+    for (key, message) in [
+        ("server.https", TLS),
+        ("certificate", TLS),
+        ("server.admin", ADMIN),
+        ("server.admin_token_file", ADMIN),
+        ("cache", CACHE),
+        ("site.key", CACHE),
+        ("site.rule", CACHE),
+    ] {
+        report.warn_of(key, message);
     }
-    if let Some(at) = root.place_of("cache") {
-        warn("cache", Some(at), "this version does not cache; everything is passed to the origin");
-    }
-    for parent in origins.iter().filter_map(|read| read.parent.as_ref()) {
-        warn(&parent.key, Some(parent.at.clone()), "this version does not ask parents");
+    for origin in origins {
+        if let Some(parent) = &origin.parent {
+            report.warn(parent, "this version does not ask parents");
+        }
+        if let Some(balance) = &origin.balance
+            && balance.value != Balance::RoundRobin
+        {
+            report.warn(balance, "this version takes servers in turn");
+        }
     }
 }
 

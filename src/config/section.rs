@@ -38,12 +38,13 @@ impl std::fmt::Display for Problem {
 pub(super) struct Report<'t> {
     file: &'t str,
     text: &'t str,
+    root: &'t DeTable<'t>,
     problems: RefCell<Vec<Problem>>,
 }
 
 impl<'t> Report<'t> {
-    pub(super) fn new(file: &'t str, text: &'t str) -> Self {
-        Self { file, text, problems: RefCell::default() }
+    pub(super) fn new(file: &'t str, text: &'t str, root: &'t DeTable<'t>) -> Self {
+        Self { file, text, root, problems: RefCell::default() }
     }
 
     pub(super) fn add(&self, at: Range<usize>, key: String, message: String, is_warning: bool) {
@@ -51,6 +52,33 @@ impl<'t> Report<'t> {
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
         let file = self.file.to_owned();
         self.problems.borrow_mut().push(Problem { file, line, key, message, is_warning });
+    }
+
+    /// A warning about a value.
+    pub(super) fn warn<T>(&self, found: &Found<T>, message: &str) {
+        self.add(found.at.clone(), found.key.clone(), message.to_owned(), true);
+    }
+
+    /// A warning about the first place where a dotted key stands, if it does.
+    pub(super) fn warn_of(&self, key: &str, message: &str) {
+        let mut at = None;
+        let mut tables = vec![self.root];
+        for part in key.split('.') {
+            let found = tables.iter().flat_map(|table| table.iter());
+            let Some((_, value)) = found.into_iter().find(|(name, _)| name.get_ref() == part)
+            else {
+                return;
+            };
+            at = Some(value.span());
+            tables = match value.get_ref() {
+                DeValue::Table(table) => vec![table],
+                DeValue::Array(list) => {
+                    list.iter().filter_map(|item| item.get_ref().as_table()).collect()
+                }
+                _ => Vec::new(),
+            };
+        }
+        self.add(at.unwrap_or(0..0), key.to_owned(), message.to_owned(), true);
     }
 
     /// In the order of the file.
@@ -181,15 +209,6 @@ impl<'t> Section<'t> {
 
     pub(super) fn problem(&self, at: Range<usize>, key: String, message: String) {
         self.report.add(at, key, message, false);
-    }
-
-    pub(super) fn warn(&self, at: Range<usize>, key: String, message: String) {
-        self.report.add(at, key, message, true);
-    }
-
-    /// Where a key of this table stands, if it does.
-    pub(super) fn place_of(&self, key: &str) -> Option<Range<usize>> {
-        self.entry(key).map(Spanned::span)
     }
 
     /// Names every key that nobody asked for, with the nearest one that somebody did.

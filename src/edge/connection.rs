@@ -19,6 +19,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::io::AsyncReadExt;
+use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 
@@ -35,6 +36,7 @@ pub struct Edge {
     sites: SiteMap,
     log: AccessLog,
     running: TaskTracker,
+    places: Semaphore,
 }
 
 /// The next thing that a client did.
@@ -59,10 +61,10 @@ impl ServerApp for Edge {
             .and_then(|digest| digest.peer_addr().and_then(|peer| peer.as_inet().copied()));
         // An IPv4 client of an IPv6 listener is an IPv4 client.
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
-        if self.running.len() > self.settings.server.limits.connections {
+        let Ok(_place) = self.places.try_acquire() else {
             self.refuse(stream, BytesMut::new(), peer, Own::TooManyConnections).await;
             return None;
-        }
+        };
         self.serve(stream, peer, &mut shutdown.clone()).await;
         None
     }
@@ -73,7 +75,8 @@ impl Edge {
     pub fn new(settings: Arc<Settings>, log: AccessLog, running: TaskTracker) -> Self {
         let upstream = Upstream::new(&settings.origins);
         let sites = SiteMap::new(&settings.sites);
-        Self { settings, upstream, sites, log, running }
+        let places = settings.server.limits.connections.min(Semaphore::MAX_PERMITS);
+        Self { settings, upstream, sites, log, running, places: Semaphore::new(places) }
     }
 
     async fn serve(&self, mut stream: Stream, peer: IpAddr, shutdown: &mut ShutdownWatch) {

@@ -1,1 +1,223 @@
+//! `edge.toml`: what is good is served, what is wrong is named, all of it at once.
 
+use crate::kit::Command;
+use brim::config;
+use std::path::Path;
+
+fn problems(text: &str) -> Vec<String> {
+    let checked = config::check(text, "edge.toml", Path::new(""));
+    let has_error = checked.problems.iter().any(|problem| !problem.is_warning);
+    assert_eq!(checked.settings.is_none(), has_error, "{:?}", checked.problems);
+    checked.problems.iter().map(ToString::to_string).collect()
+}
+
+const GOOD: &str = "[[origin]]\nname = 'main'\nservers = ['http://127.0.0.1:3000']\n\
+                    [[site]]\nhosts = ['*']\norigin = 'main'\n";
+
+#[test]
+fn every_problem_is_named_at_once_with_its_line_and_the_nearest_key() {
+    let text = "\
+[server]
+htpp = ['0.0.0.0:8080']
+admin = 9180
+threads = -1
+[server.limits]
+header_timout = '10s'
+idle_timeout = 60
+write_timeout = '0s'
+head_size = '64'
+head_fields = 5000
+[sever]
+[log]
+level = 'loud'
+format = 'xml'
+[[origin]]
+name = 'main'
+servers = ['127.0.0.1:3000', 'http://b']
+balance = 'random'
+[[origin]]
+name = 'main'
+servers = []
+parent = 'sheild'
+[[site]]
+hosts = ['a.test', 'http://b.test']
+origin = 'mian'
+forward = ['X-Forwarded-For', 'Accept']
+[site.key]
+query = 'some'
+[[site.rule]]
+path = 'assets/*'
+ttl = '30'
+[[site]]
+hosts = ['a.test']
+origin = 'main'
+[[site]]
+hosts = ['a.test']
+";
+    let duration = "expected a duration with a unit, such as \"500ms\", \"10s\" or \"30d\"";
+    let expected = [
+        "edge.toml:2: server.htpp: unknown key; did you mean `http`?".to_owned(),
+        "edge.toml:3: server.admin: expected an address with a port, such as \"0.0.0.0:8080\" or \"[::]:8080\"".into(),
+        "edge.toml:4: server.threads: expected a whole number".into(),
+        "edge.toml:6: server.limits.header_timout: unknown key; did you mean `header_timeout`?".into(),
+        format!("edge.toml:7: server.limits.idle_timeout: {duration}"),
+        "edge.toml:8: server.limits.write_timeout: expected a duration above 0".into(),
+        "edge.toml:9: server.limits.head_size: expected a size with a unit, such as \"64KiB\" or \"10GiB\"".into(),
+        "edge.toml:10: server.limits.head_fields: expected at most 1024".into(),
+        "edge.toml:11: sever: unknown key; did you mean `server`?".into(),
+        "edge.toml:13: log.level: expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\"".into(),
+        "edge.toml:14: log.format: expected \"json\"".into(),
+        "edge.toml:17: origin[0].servers: expected an origin, such as \"http://127.0.0.1:3000\" or \"https://example.com\" as item 1".into(),
+        "edge.toml:18: origin[0].balance: expected \"round_robin\", \"least_conn\" or \"hash\"".into(),
+        "edge.toml:20: origin[1].name: another [[origin]] is already named \"main\"".into(),
+        "edge.toml:21: origin[1].servers: expected at least one server".into(),
+        "edge.toml:22: origin[1].parent: there is no [[origin]] named \"sheild\"".into(),
+        "edge.toml:24: site[0].hosts: expected a host, such as \"example.com\", \"*.example.com\" or \"*\" (no port) as item 2".into(),
+        "edge.toml:25: site[0].origin: there is no [[origin]] named \"mian\"; did you mean \"main\"?".into(),
+        "edge.toml:26: site[0].forward: X-Forwarded-For is written by Brim; name the proxies in front of it in server.trusted_proxies".into(),
+        "edge.toml:26: site[0].forward: Accept is not dropped in the first place".into(),
+        "edge.toml:28: site[0].key.query: expected \"all\", \"none\", { allow = [..] } or { deny = [..] }".into(),
+        "edge.toml:30: site[0].rule[0].path: expected a path, such as \"/assets/*\"".into(),
+        format!("edge.toml:31: site[0].rule[0].ttl: {duration}"),
+        "edge.toml:35: site[2]: `origin` is missing".into(),
+        "edge.toml:36: site[2].hosts: \"a.test\" is already the host of a [[site]]".into(),
+    ];
+    let mut errors = problems(text);
+    errors.retain(|line| !line.contains(": warning: "));
+    assert_eq!(errors, expected);
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_named_with_its_line() {
+    let found = problems("[server]\nhttp = [\n[[site]\n");
+    assert!(found.iter().all(|line| line.starts_with("edge.toml:")), "{found:#?}");
+    assert!(!found.is_empty());
+    assert!(!problems("[server]\nadmin = 1\nadmin = 2\n").is_empty());
+    assert_eq!(problems(""), ["edge.toml:1: site: at least one [[site]] is needed"]);
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let settings = config::check(GOOD, "edge.toml", Path::new("")).settings.expect("good");
+    let sample = config::load(Path::new("edge.toml")).expect("the sample is there");
+    let sample = sample.settings.unwrap_or_else(|| panic!("{:#?}", sample.problems));
+    // The sample names every default; it is the documentation of them.
+    assert_eq!(sample, settings);
+}
+
+#[test]
+fn every_shipped_configuration_is_good() {
+    for folder in ["examples", "deploy"] {
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_none_or(|extension| extension != "toml") {
+                continue;
+            }
+            let checked = config::load(&path).expect("readable");
+            assert!(checked.problems.is_empty(), "{}: {:#?}", path.display(), checked.problems);
+            count += 1;
+        }
+        assert!(count > 0, "no configuration in {folder}");
+    }
+}
+
+#[test]
+fn the_file_of_the_design_is_understood() {
+    let text = r#"
+[server]
+http  = ["0.0.0.0:8080"]
+https = ["0.0.0.0:8443"]
+admin = "127.0.0.1:9180"
+threads = 0
+admin_token_file = "admin.token"
+[server.limits]
+header_timeout = "10s"
+idle_timeout = "60s"
+write_timeout = "60s"
+head_size = "64KiB"
+head_fields = 200
+connections = 65536
+[log]
+access = "stdout"
+format = "json"
+level = "info"
+[cache.memory]
+size = "256MiB"
+[cache.disk]
+path = "/var/lib/brim"
+size = "10GiB"
+[[certificate]]
+cert = "cert.pem"
+key = "key.pem"
+[[origin]]
+name = "main"
+servers = ["http://127.0.0.1:3000"]
+balance = "round_robin"
+parent = "shield"
+connect_timeout = "2s"
+response_timeout = "30s"
+read_timeout = "30s"
+[[origin]]
+name = "shield"
+servers = ["http://10.0.0.2:8080"]
+admin = ["http://10.0.0.2:9180"]
+[[site]]
+hosts = ["www.example.com", "*.example.org"]
+origin = "main"
+[site.key]
+query = { deny = ["utm_source"] }
+[[site.rule]]
+path = "/assets/*"
+ttl = "30d"
+default_ttl = "1m"
+stale_while_revalidate = "60s"
+stale_if_error = "1d"
+cache = true
+"#;
+    let checked = config::check(text, "edge.toml", Path::new("/etc/brim"));
+    let settings = checked.settings.expect("good");
+    // What has no effect yet is said to have none, and keeps nobody from using the file.
+    let warned: Vec<&str> = checked.problems.iter().map(|problem| problem.key.as_str()).collect();
+    let expected = [
+        "server.https",
+        "server.admin",
+        "server.admin_token_file",
+        "cache",
+        "certificate",
+        "origin[0].parent",
+        "site.key",
+        "site.rule",
+    ];
+    assert_eq!(warned, expected);
+    assert_eq!(settings.server.admin_token_file, Path::new("/etc/brim/admin.token"));
+    assert_eq!(settings.cache.disk.expect("a disk").bytes, 10 << 30);
+    assert_eq!(settings.sites[0].rules[0].ttl.expect("a ttl").as_secs(), 30 * 86400);
+}
+
+#[test]
+fn check_exits_with_zero_or_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("edge.toml");
+    let path = file.to_str().expect("a path");
+    let check = || Command::run(&["check", "--config", path]);
+
+    let missing = check();
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.stderr.contains(path) && missing.stderr.lines().count() == 1);
+
+    std::fs::write(&file, GOOD).expect("written");
+    let good = check();
+    assert_eq!(good.code, Some(0));
+    assert_eq!(good.stdout, format!("{path}: good: 1 site, 1 origin\n"));
+
+    std::fs::write(&file, format!("{GOOD}colour = 1\n[cache]\nsize = 1\n")).expect("written");
+    let bad = check();
+    assert_eq!((bad.code, bad.stdout.as_str()), (Some(1), ""));
+    assert!(bad.stderr.contains("edge.toml:7: site[0].colour: unknown key"), "{}", bad.stderr);
+    assert!(bad.stderr.contains("edge.toml:9: cache.size: unknown key"), "{}", bad.stderr);
+
+    std::fs::write(&file, [0xff, 0xfe]).expect("written");
+    assert_eq!(check().code, Some(1));
+    assert_eq!(Command::run(&["run", "--config", path]).code, Some(1));
+}

@@ -1,1 +1,199 @@
+//! What the origin sees, and what it never sees.
 
+use crate::kit::{Brim, Client, Origin};
+
+fn head_for(fields: &str, server: &str, site: &str) -> String {
+    let origin = Origin::ok();
+    let brim = Brim::configured(&format!(
+        "[server]\nhttp = ['127.0.0.1:0']\n{server}\n[[origin]]\nname = 'o'\n\
+         servers = ['http://{}']\n[[site]]\nhosts = ['*']\norigin = 'o'\n{site}\n",
+        origin.address()
+    ));
+    let request = format!("GET /x HTTP/1.1\r\nHost: a.test:81\r\n{fields}\r\n");
+    assert_eq!(Client::connect(brim.address()).ask(request).status, 200);
+    origin.only_head()
+}
+
+fn fields(head: &str) -> Vec<&str> {
+    head.lines().skip(1).filter(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn the_origin_learns_who_asked_for_what() {
+    let head = head_for("X-Own: 1\r\nx-own: 2\r\nAccept: */*\r\n", "", "");
+    assert_eq!(
+        fields(&head),
+        [
+            "Host: a.test:81",
+            "X-Own: 1",
+            "x-own: 2",
+            "Accept: */*",
+            "Via: 1.1 brim",
+            "X-Forwarded-For: 127.0.0.1",
+            "X-Forwarded-Proto: http",
+            "X-Forwarded-Host: a.test:81",
+            "Forwarded: for=127.0.0.1;host=\"a.test:81\";proto=http",
+        ]
+    );
+}
+
+#[test]
+fn a_client_cannot_speak_for_itself_as_a_proxy() {
+    let clean = head_for("", "", "");
+    let lies = "X-Forwarded-For: 1.2.3.4\r\nx-forwarded-proto: https\r\nX-Forwarded-Host: evil\r\n\
+        X-Forwarded-Port: 1\r\nX-Forwarded-Prefix: /evil\r\nX_Forwarded_For: 1.2.3.4\r\n\
+        Forwarded: for=1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\nTrue-Client-IP: 1.2.3.4\r\n\
+        CF-Connecting-IP: 1.2.3.4\r\nX-Original-URL: /admin\r\nX-Rewrite-URL: /admin\r\n\
+        X-HTTP-Method-Override: DELETE\r\nX-HTTP-Method: DELETE\r\nX-Method-Override: DELETE\r\n\
+        X_HTTP_Method_Override: DELETE\r\nX-Host: evil\r\nX-Original-Host: evil\r\nProxy: evil\r\n\
+        Content_Length: 5\r\nTransfer_Encoding: chunked\r\n";
+    assert_eq!(head_for(lies, "", ""), clean);
+}
+
+#[test]
+fn a_trusted_proxy_is_believed_and_continued() {
+    let told = "X-Forwarded-For: 203.0.113.7, 10.0.0.1\r\nX-Forwarded-Proto: https\r\n\
+        X-Forwarded-Host: public.test\r\nForwarded: for=203.0.113.7\r\nX-Real-IP: 203.0.113.7\r\n";
+    let head = head_for(told, "trusted_proxies = ['10.0.0.0/8', '127.0.0.1']", "");
+    let fields = fields(&head);
+    for line in [
+        "X-Forwarded-For: 203.0.113.7, 10.0.0.1, 127.0.0.1",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: public.test",
+        "Forwarded: for=203.0.113.7, for=127.0.0.1;host=\"a.test:81\";proto=http",
+    ] {
+        assert!(fields.contains(&line), "{line} in {fields:#?}");
+    }
+    assert!(!head.contains("X-Real-IP"), "{head}");
+}
+
+#[test]
+fn the_log_names_the_client_behind_trusted_proxies() {
+    let origin = Origin::ok();
+    let brim = Brim::configured(&format!(
+        "[server]\nhttp = ['127.0.0.1:0']\ntrusted_proxies = ['127.0.0.0/8', '10.0.0.0/8']\n\
+         [[origin]]\nname = 'o'\nservers = ['http://{}']\n[[site]]\nhosts = ['*']\norigin = 'o'\n",
+        origin.address()
+    ));
+    let mut client = Client::connect(brim.address());
+    for (path, told, expected) in [
+        ("/a", "198.51.100.1, 203.0.113.7, 10.0.0.1", "203.0.113.7"),
+        ("/b", "10.0.0.2, 10.0.0.1", "10.0.0.2"),
+        ("/c", "203.0.113.7, rubbish, 10.0.0.1", "10.0.0.1"),
+        ("/d", "2001:db8::1", "2001:db8::1"),
+    ] {
+        client.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {told}\r\n\r\n"));
+        let line = brim.access_log(&format!("\"target\":\"{path}\""));
+        assert!(line.contains(&format!("\"client\":\"{expected}\"")), "{line}");
+    }
+}
+
+#[test]
+fn a_site_may_pass_on_what_it_names() {
+    let sent = "X-HTTP-Method-Override: PATCH\r\nX-Original-URL: /admin\r\n";
+    let head = head_for(sent, "", "forward = ['x-http-method-override']");
+    assert!(head.contains("\r\nX-HTTP-Method-Override: PATCH\r\n"), "{head}");
+    assert!(!head.contains("X-Original-URL"), "{head}");
+}
+
+#[test]
+fn fields_of_one_connection_stay_on_it() {
+    let clean = head_for("", "", "");
+    let hop = "Connection: keep-alive, X-Mine, x-other\r\nKeep-Alive: timeout=5\r\nX-Mine: 1\r\n\
+        X-Other: 2\r\nProxy-Connection: keep-alive\r\nTE: gzip\r\nProxy-Authorization: Basic eA==\r\n\
+        Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n";
+    assert_eq!(head_for(hop, "", ""), clean);
+    // Naming a field that this server writes does not make it go away.
+    let named = "Connection: Host, X-Forwarded-For, Via, Forwarded\r\n";
+    assert_eq!(head_for(named, "", ""), clean);
+}
+
+#[test]
+fn hop_by_hop_fields_of_an_answer_stay_behind_too() {
+    let origin = Origin::answering(
+        "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Mine\r\nKeep-Alive: timeout=5\r\nX-Mine: 1\r\n\
+         Upgrade: h2c\r\nProxy-Authenticate: Basic\r\nX-Kept: 1\r\nContent-Length: 0\r\n\r\n",
+    );
+    let brim = Brim::in_front_of(origin.address());
+    let answer = Client::connect(brim.address()).ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    for gone in ["connection", "keep-alive", "x-mine", "upgrade", "proxy-authenticate"] {
+        assert_eq!(answer.field(gone), None, "{gone}");
+    }
+    assert_eq!(answer.field("x-kept"), Some("1"));
+}
+
+#[test]
+fn via_is_a_list_of_all_who_passed_it_on() {
+    let head = head_for("Via: 1.0 first, 2 second\r\n", "", "");
+    let via: Vec<_> = fields(&head).into_iter().filter(|line| line.starts_with("Via")).collect();
+    assert_eq!(via, ["Via: 1.0 first, 2 second", "Via: 1.1 brim"]);
+}
+
+#[test]
+fn a_presigned_request_reaches_the_store_as_it_was_signed() {
+    let origin = Origin::ok();
+    let brim = Brim::in_front_of(origin.address());
+    let line = "PUT /bucket/a%20b//c%2Fd/%E2%82%AC.bin?X-Amz-Algorithm=AWS4-HMAC-SHA256\
+        &X-Amz-Credential=AK%2F20261121%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20261121T000000Z\
+        &X-Amz-Expires=60&X-Amz-SignedHeaders=content-md5%3Bhost%3Bx-amz-meta-a&X-Amz-Signature=ab+c%2b HTTP/1.1";
+    let signed = "Host: bucket.edge.test\r\nx-amz-meta-A:  two  spaces\r\nContent-MD5: 1B2M2Y8AsgTpgAmY7PhCfg==\r\n\
+        Authorization: AWS4-HMAC-SHA256 Credential=x, SignedHeaders=host, Signature=y\r\nX-Amz-Date: 20261121T000000Z\r\n";
+    let request = format!("{line}\r\n{signed}Content-Length: 0\r\n\r\n");
+    assert_eq!(Client::connect(brim.address()).ask(request).status, 200);
+    let head = origin.only_head();
+    assert!(head.starts_with(&format!("{line}\r\n")), "{head}");
+    for field in signed.lines() {
+        let field = field.replace(":  two", ": two");
+        assert!(head.contains(&format!("\r\n{field}\r\n")), "{field} in {head}");
+    }
+}
+
+#[test]
+fn a_site_says_which_host_the_origin_sees() {
+    let origin = Origin::ok();
+    for (site, expected) in [
+        ("", "a.test:81".to_owned()),
+        ("host_header = 'client'", "a.test:81".to_owned()),
+        ("host_header = 'origin'", origin.address().to_string()),
+    ] {
+        let brim = Brim::with(origin.address(), "", site);
+        Client::connect(brim.address()).ask("GET / HTTP/1.1\r\nHost: a.test:81\r\n\r\n");
+        let head = origin.heads().pop().expect("a head");
+        assert!(head.contains(&format!("\r\nHost: {expected}\r\n")), "{head}");
+        assert!(head.contains("\r\nX-Forwarded-Host: a.test:81\r\n"), "{head}");
+    }
+}
+
+#[test]
+fn an_absolute_target_arrives_in_origin_form() {
+    let origin = Origin::ok();
+    let brim = Brim::in_front_of(origin.address());
+    let mut client = Client::connect(brim.address());
+    for (target, host, expected) in [
+        ("http://a.test/p?q", "a.test", "/p?q"),
+        ("HTTP://A.test:80/", "a.test", "/"),
+        ("http://a.test", "a.test", "/"),
+        ("http://a.test?q", "a.test", "/?q"),
+    ] {
+        client.ask(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        let head = origin.heads().pop().expect("a head");
+        assert!(head.starts_with(&format!("GET {expected} HTTP/1.1\r\n")), "{head}");
+    }
+}
+
+#[test]
+fn options_are_forwarded_as_often_as_they_may_be() {
+    let origin = Origin::ok();
+    let brim = Brim::in_front_of(origin.address());
+    let mut client = Client::connect(brim.address());
+    let options =
+        |left: u32| format!("OPTIONS * HTTP/1.1\r\nHost: a.test\r\nMax-Forwards: {left}\r\n\r\n");
+    assert_eq!(client.ask(options(2)).status, 200);
+    let head = origin.only_head();
+    assert!(head.starts_with("OPTIONS * HTTP/1.1\r\n"), "{head}");
+    assert!(head.contains("\r\nMax-Forwards: 1\r\n"), "{head}");
+    let answer = client.ask(options(0));
+    assert_eq!((answer.status, answer.field("content-length")), (200, Some("0")));
+    assert!(answer.field("allow").is_some());
+    assert_eq!(origin.heads().len(), 1);
+}

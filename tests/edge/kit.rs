@@ -4,7 +4,7 @@ mod client;
 mod origin;
 mod program;
 
-pub(crate) use client::{Client, read_response};
+pub(crate) use client::{Client, Response, read_response};
 pub(crate) use origin::Origin;
 pub(crate) use program::{Brim, Command};
 
@@ -20,3 +20,6 @@ pub(crate) fn get(path: &str) -> String {
 
 /// A small answer that leaves the connection open.
 pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// Nobody listens there: everything in the tests is bound to 127.0.0.1.
+pub(crate) const NOBODY: &str = "127.0.0.77:9";

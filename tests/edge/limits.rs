@@ -1,1 +1,134 @@
+//! Every limit of `[server.limits]` holds.
 
+use crate::kit::{Brim, Client, OK, Origin, get};
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_head_has_a_deadline_however_steadily_it_drips() {
+    let origin = Origin::ok();
+    let brim = Brim::with(origin.address(), "header_timeout = '2s'", "");
+    let mut client = Client::connect(brim.address());
+    let started = Instant::now();
+    // One byte each half second, as a slow attacker sends them: time is what this test is about.
+    client.stream().get_ref().set_read_timeout(Some(Duration::from_millis(500))).expect("set");
+    let mut answer = Vec::new();
+    for byte in get("/a-path-that-takes-a-while-byte-by-byte").bytes() {
+        if client.try_send([byte]).is_err() {
+            break;
+        }
+        let mut seen = [0; 1024];
+        if let Ok(read) = std::io::Read::read(client.stream(), &mut seen) {
+            answer.extend_from_slice(&seen[..read]);
+            break;
+        }
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&answer));
+    assert!(started.elapsed() < Duration::from_secs(10), "cut off long before the head's end");
+    assert_eq!(origin.connections(), 0);
+    assert!(brim.access_log("head_timeout").contains("408"));
+}
+
+#[test]
+fn an_idle_connection_is_closed_without_a_word() {
+    let origin = Origin::ok();
+    let brim = Brim::with(origin.address(), "idle_timeout = '300ms'", "");
+    let mut unused = Client::connect(brim.address());
+    unused.is_closed();
+    let mut used = Client::connect(brim.address());
+    assert_eq!(used.ask(get("/")).status, 200);
+    used.is_closed();
+    // The empty line of old clients is not the beginning of a head.
+    let mut old = Client::connect(brim.address());
+    old.send("\r\n");
+    old.is_closed();
+}
+
+#[test]
+fn a_body_that_stops_is_given_up() {
+    let origin = Origin::start(|peer| {
+        peer.head();
+        assert_eq!(peer.rest(), b"half", "no more than what came");
+    });
+    let brim = Brim::with(origin.address(), "body_timeout = '300ms'", "");
+    let mut client = Client::connect(brim.address());
+    let answer = client.ask("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 8\r\n\r\nhalf");
+    assert_eq!((answer.status, answer.field("connection")), (408, Some("close")));
+    client.is_closed();
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_of_its_body_leaves_no_whole_request() {
+    let origin = Origin::start(|peer| {
+        peer.head();
+        assert_eq!(peer.rest(), b"half");
+    });
+    let brim = Brim::in_front_of(origin.address());
+    let mut client = Client::connect(brim.address());
+    client.send("POST /left HTTP/1.1\r\nHost: a.test\r\nContent-Length: 8\r\n\r\nhalf");
+    client.finish();
+    client.is_closed();
+    assert!(brim.access_log("/left").contains("client_gone"));
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_given_up() {
+    let origin = Origin::start(|peer| {
+        peer.head();
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+        let piece = vec![b'x'; 1 << 20];
+        while peer.try_send(&piece) {}
+    });
+    let brim = Brim::with(origin.address(), "write_timeout = '500ms'", "");
+    let mut client = Client::connect(brim.address());
+    client.send(get("/stuck"));
+    assert!(brim.access_log("/stuck").contains("client_stalled"));
+}
+
+#[test]
+fn connections_beyond_the_limit_are_told_so_and_a_free_place_is_used() {
+    let origin = Origin::ok();
+    let brim = Brim::with(origin.address(), "connections = 2", "");
+    let mut first = Client::connect(brim.address());
+    assert_eq!(first.ask(get("/")).status, 200);
+    let mut second = Client::connect(brim.address());
+    assert_eq!(second.ask(get("/")).status, 200);
+    let mut third = Client::connect(brim.address());
+    let answer = third.answer();
+    assert_eq!((answer.status, answer.field("retry-after")), (503, Some("5")));
+    third.is_closed();
+    drop(second);
+    drop(third);
+    // The edge learns of the close when it learns of it.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let mut fourth = Client::connect(brim.address());
+        let _ = fourth.try_send(get("/"));
+        if fourth.answer().status == 200 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the place is never free");
+    }
+    assert_eq!(first.ask(get("/")).status, 200);
+}
+
+#[test]
+fn a_slow_upload_is_not_taken_for_a_silent_origin() {
+    let origin = Origin::start(|peer| {
+        let head = peer.head().expect("a head");
+        peer.body_of(&head);
+        peer.send(OK);
+    });
+    let brim = Brim::configured(&format!(
+        "[server]\nhttp = ['127.0.0.1:0']\n[[origin]]\nname = 'o'\nservers = ['http://{}']\n\
+         response_timeout = '200ms'\n[[site]]\nhosts = ['*']\norigin = 'o'\n",
+        origin.address()
+    ));
+    let mut client = Client::connect(brim.address());
+    client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\n");
+    for letter in ["a", "b", "c", "d", "e"] {
+        // Longer together than the origin has for its answer: time is what this test is about.
+        std::thread::sleep(Duration::from_millis(100));
+        client.send(letter);
+    }
+    assert_eq!(client.answer().status, 200);
+}

@@ -1,1 +1,85 @@
+//! Which site answers for a host.
 
+use crate::kit::{Brim, Client, NOBODY, Origin};
+
+#[test]
+fn the_host_chooses_the_site_and_an_unknown_one_reaches_no_origin() {
+    let told =
+        |name: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len());
+    let origins = ["exact", "long", "short"].map(|name| (name, Origin::answering(told(name))));
+    let mut text = "[server]\nhttp = ['127.0.0.1:0']\n".to_owned();
+    for (name, origin) in &origins {
+        text +=
+            &format!("[[origin]]\nname = '{name}'\nservers = ['http://{}']\n", origin.address());
+    }
+    text += "[[site]]\nhosts = ['*.test']\norigin = 'short'\n\
+             [[site]]\nhosts = ['*.a.test']\norigin = 'long'\n\
+             [[site]]\nhosts = ['www.a.test', 'Other.Example']\norigin = 'exact'\n";
+    let brim = Brim::configured(&text);
+    let mut client = Client::connect(brim.address());
+    for (host, expected) in [
+        ("www.a.test", "exact"),
+        ("WWW.A.TEST:8080", "exact"),
+        ("www.a.test.", "exact"),
+        ("other.example", "exact"),
+        ("x.a.test", "long"),
+        ("x.y.a.test", "long"),
+        ("a.test", "short"),
+        ("b.test", "short"),
+    ] {
+        let answer = client.ask(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!((answer.status, answer.text().as_str()), (200, expected), "{host}");
+    }
+    let asked = || origins.iter().map(|(_, origin)| origin.heads().len()).sum::<usize>();
+    let before = asked();
+    for host in ["test", "other.example.org", "127.0.0.1", "[::1]"] {
+        let answer = client.ask(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(answer.status, 421, "{host}");
+        // The connection stays: other hosts may be asked for on it.
+        assert_eq!(answer.field("connection"), None, "{host}");
+    }
+    assert_eq!(client.ask("GET / HTTP/1.0\r\n\r\n").status, 421);
+    client.is_closed();
+    assert_eq!(asked(), before);
+    assert!(brim.access_log("no_site").contains("\"status\":421"));
+}
+
+#[test]
+fn a_body_for_an_unknown_host_is_not_taken_for_the_next_request() {
+    let origin = Origin::ok();
+    let brim = Brim::configured(&format!(
+        "[server]\nhttp = ['127.0.0.1:0']\n[[origin]]\nname = 'o'\nservers = ['http://{}']\n\
+         [[site]]\nhosts = ['a.test']\norigin = 'o'\n",
+        origin.address()
+    ));
+    let mut client = Client::connect(brim.address());
+    let inner = "GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n";
+    let answer = client.ask(format!(
+        "POST / HTTP/1.1\r\nHost: b.test\r\nContent-Length: {}\r\n\r\n{inner}",
+        inner.len()
+    ));
+    assert_eq!((answer.status, answer.field("connection")), (421, Some("close")));
+    client.finish();
+    client.is_closed();
+    assert_eq!(origin.heads().len(), 0);
+}
+
+#[test]
+fn servers_of_one_origin_take_turns_and_one_that_is_down_is_skipped() {
+    let told =
+        |name: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len());
+    let (one, two) = (Origin::answering(told("1")), Origin::answering(told("2")));
+    let closed = NOBODY;
+    let brim = Brim::configured(&format!(
+        "[server]\nhttp = ['127.0.0.1:0']\n[[origin]]\nname = 'o'\n\
+         servers = ['http://{}', 'http://{closed}', 'http://{}']\n[[site]]\nhosts = ['*']\norigin = 'o'\n",
+        one.address(),
+        two.address()
+    ));
+    let mut client = Client::connect(brim.address());
+    let mut answers = Vec::new();
+    for _ in 0..6 {
+        answers.push(client.ask("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").text());
+    }
+    assert_eq!(answers, ["1", "2", "2", "1", "2", "2"]);
+}

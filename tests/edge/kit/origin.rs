@@ -144,6 +144,16 @@ impl Peer {
         bytes
     }
 
+    /// Sends back whatever comes, until the edge closes.
+    pub(crate) fn echo(&mut self) {
+        let mut back = self.stream.get_ref().try_clone().expect("cloned");
+        let _ = std::io::copy(&mut self.stream, &mut back);
+    }
+
+    pub(crate) fn socket(&self) -> &TcpStream {
+        self.stream.get_ref()
+    }
+
     /// Everything until the edge closes or breaks the connection.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();

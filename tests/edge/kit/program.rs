@@ -41,7 +41,7 @@ pub(crate) struct Brim {
     address: SocketAddr,
     stdout: Lines,
     stderr: Lines,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Brim {
@@ -67,6 +67,12 @@ impl Brim {
         Self::spawn(folder, &["run", "--config", path_text(&file)])
     }
 
+    /// `brim demo` on a free port.
+    pub(crate) fn demo(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        Self::spawn(folder, &[&["demo", "--listen", "127.0.0.1:0"], arguments].concat())
+    }
+
     fn spawn(folder: TempDir, arguments: &[&str]) -> Self {
         let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_brim"))
             .args(arguments)
@@ -78,10 +84,12 @@ impl Brim {
             .expect("brim starts");
         let stdout = Lines::of(child.stdout.take().expect("piped"));
         let stderr = Lines::of(child.stderr.take().expect("piped"));
-        let line = stderr.wait_for("listening address=");
-        let address = line.split("listening address=").nth(1).expect("an address");
-        let address = address.trim().parse().expect("an address");
-        Self { child, address, stdout, stderr, _folder: folder }
+        let line = match arguments[0] {
+            "demo" => stdout.wait_for(" is at http://"),
+            _ => stderr.wait_for("listening address="),
+        };
+        let address = line.split(['/', '=', ',', ' ']).find_map(|word| word.parse().ok());
+        Self { child, address: address.expect("an address"), stdout, stderr, folder }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -93,7 +101,7 @@ impl Brim {
     }
 
     pub(crate) fn folder(&self) -> PathBuf {
-        self._folder.path().to_owned()
+        self.folder.path().to_owned()
     }
 
     /// The first line of the error log with this text, waited for.

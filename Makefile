@@ -1,0 +1,43 @@
+# Everything that a newcomer and CI need. `make help` lists it.
+
+ORIGIN ?=
+LISTEN ?= 127.0.0.1:8080
+CARGO ?= cargo
+FUZZ_SECONDS ?= 60
+FUZZ_TARGET ?= request_head
+
+.PHONY: help run test lint fuzz bench deps clean
+
+help:
+	@echo "make run                          an edge in front of an embedded demo site (LISTEN=$(LISTEN))"
+	@echo "make run ORIGIN=http://host:port  an edge in front of that origin"
+	@echo "make test                         every test"
+	@echo "make lint                         formatting, and clippy with warnings as errors"
+	@echo "make fuzz                         cargo fuzz, FUZZ_SECONDS=$(FUZZ_SECONDS) of FUZZ_TARGET=$(FUZZ_TARGET)"
+	@echo "make bench                        micro-benchmarks"
+
+run: deps
+	$(CARGO) build --release
+	@exec ./target/release/brim demo --listen $(LISTEN) $(if $(ORIGIN),--origin $(ORIGIN))
+
+test: deps
+	$(CARGO) test
+
+lint: deps
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+# A dependency of Pingora (zlib-ng) is built with cmake.
+deps:
+	@command -v cmake >/dev/null || ./deploy/install-cmake.sh
+
+# Needs cargo-fuzz; the same entries run for a bounded time inside `make test`.
+fuzz: deps
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install cargo-fuzz --locked
+	cd fuzz && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $(FUZZ_TARGET) corpus/$(FUZZ_TARGET) seeds/$(FUZZ_TARGET) -- -max_total_time=$(FUZZ_SECONDS)
+
+bench: deps
+	$(CARGO) bench
+
+clean:
+	$(CARGO) clean

@@ -4,7 +4,7 @@
 
 use brim::rules::forwarding::{self, Hop};
 use brim::wire::HeadLimits;
-use brim::wire::request::{self, RequestHead};
+use brim::wire::request::{Parser, RequestHead};
 use bytes::BytesMut;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -22,7 +22,7 @@ fn main() {
 }
 
 fn parse(text: &[u8]) -> RequestHead {
-    let head = request::parse(&mut BytesMut::from(text), &HeadLimits::default());
+    let head = Parser::default().next(&mut BytesMut::from(text), &HeadLimits::default());
     head.expect("good").expect("whole")
 }
 
@@ -30,7 +30,7 @@ fn parse(text: &[u8]) -> RequestHead {
 fn read_a_head(bencher: divan::Bencher, head: &Named) {
     bencher
         .with_inputs(|| BytesMut::from(head.1))
-        .bench_refs(|buf| request::parse(buf, &HeadLimits::default()));
+        .bench_refs(|buf| Parser::default().next(buf, &HeadLimits::default()));
 }
 
 #[divan::bench(args = [("curl", CURL), ("browser", BROWSER)].map(|(name, text)| Named(name, text)))]

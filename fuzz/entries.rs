@@ -2,7 +2,7 @@
 //! let; the same functions run on mutated seeds for a bounded time inside the tests.
 
 use brim::wire::body::{Decoder, Encoding, ForbiddenTrailers, Frame, Step};
-use brim::wire::request::{self, BadRequest, RequestHead};
+use brim::wire::request::{BadRequest, Parser, RequestHead};
 use brim::wire::{Framing, HeadLimits, response};
 use bytes::BytesMut;
 
@@ -11,7 +11,7 @@ use bytes::BytesMut;
 pub(crate) fn request_head(data: &[u8]) {
     let limits = HeadLimits::default();
     let mut whole = BytesMut::from(data);
-    let at_once = request::parse(&mut whole, &limits);
+    let at_once = Parser::default().next(&mut whole, &limits);
     let in_pieces = arrive_in_pieces(data, &limits);
     match (&at_once, &in_pieces) {
         (Ok(Some(a)), Ok(Some(b))) => assert_same(a, b),
@@ -35,15 +35,16 @@ pub(crate) fn request_head(data: &[u8]) {
 
 /// Feeds one byte more each time, as the slowest client would.
 fn arrive_in_pieces(data: &[u8], limits: &HeadLimits) -> Result<Option<RequestHead>, BadRequest> {
+    let mut parser = Parser::default();
     let mut buf = BytesMut::new();
-    for byte in data.iter().take(4096) {
+    for byte in data {
         buf.extend_from_slice(&[*byte]);
-        match request::parse(&mut buf, limits) {
+        match parser.next(&mut buf, limits) {
             Ok(None) => {}
             done => return done,
         }
     }
-    if data.len() > 4096 { request::parse(&mut BytesMut::from(data), limits) } else { Ok(None) }
+    Ok(None)
 }
 
 fn assert_same(a: &RequestHead, b: &RequestHead) {
@@ -75,12 +76,33 @@ fn second_opinion(text: &[u8], head: &RequestHead) {
     assert!(count("content-length") == 0 || count("transfer-encoding") == 0);
 }
 
-/// A response head never panics, and its framing is one of those that the RFC knows.
+/// A response head is the same however it is cut into packets, and its framing is one of those
+/// that the RFC knows.
 pub(crate) fn response_head(data: &[u8]) {
     let limits = HeadLimits::default();
     for method in [http::Method::GET, http::Method::HEAD] {
-        let mut buf = BytesMut::from(data);
-        let Ok(Some(head)) = response::parse(&mut buf, &limits, &method) else { continue };
+        let at_once = response::parse(&mut BytesMut::from(data), &limits, &method);
+        let mut buf = BytesMut::new();
+        let mut in_pieces = Ok(None);
+        for byte in data {
+            buf.extend_from_slice(&[*byte]);
+            in_pieces = response::parse(&mut buf, &limits, &method);
+            if !matches!(in_pieces, Ok(None)) {
+                break;
+            }
+        }
+        match (&at_once, &in_pieces) {
+            (Ok(Some(a)), Ok(Some(b))) => {
+                assert_eq!(
+                    (a.status, a.framing, a.persistent),
+                    (b.status, b.framing, b.persistent)
+                );
+                assert!(a.reason() == b.reason() && a.fields.iter().eq(b.fields.iter()));
+            }
+            (Ok(None), Ok(None)) | (Err(_), Err(_)) => {}
+            _ => panic!("at once {at_once:?}, in pieces {in_pieces:?}"),
+        }
+        let Ok(Some(head)) = at_once else { continue };
         assert!((100..600).contains(&head.status));
         assert!(!head.reason().iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
         if method == http::Method::HEAD || matches!(head.status, 100..200 | 204 | 304) {

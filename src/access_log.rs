@@ -7,11 +7,8 @@ use crate::wire::request::RequestHead;
 use serde::Serialize;
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 /// Lines waiting for the writer.
 const QUEUE_LINES: usize = 8192;
@@ -127,16 +124,16 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
 }
 
-/// Takes records from any thread. Cheap to clone.
+/// Takes records from any thread.
 #[derive(Clone)]
 pub struct AccessLog {
-    queue: Option<SyncSender<String>>,
-    dropped: Arc<AtomicU64>,
+    lines: Option<NonBlocking>,
 }
 
-/// The thread that writes. Dropped after the last `AccessLog`, it waits until all is written.
+/// The thread that writes. When dropped it writes what is queued, but does not wait for ever.
 pub struct LogWriter {
-    thread: Mutex<Option<JoinHandle<()>>>,
+    lost: Option<ErrorCounter>,
+    _guard: Option<WorkerGuard>,
 }
 
 impl AccessLog {
@@ -144,8 +141,7 @@ impl AccessLog {
     pub fn open(target: &Target) -> io::Result<(Self, LogWriter)> {
         let output: Box<dyn Write + Send> = match target {
             Target::Off => {
-                let log = Self { queue: None, dropped: Arc::default() };
-                return Ok((log, LogWriter { thread: Mutex::new(None) }));
+                return Ok((Self { lines: None }, LogWriter { lost: None, _guard: None }));
             }
             Target::Stdout => Box::new(io::stdout()),
             Target::File(path) => {
@@ -154,52 +150,28 @@ impl AccessLog {
                 Box::new(file.map_err(named)?)
             }
         };
-        let (queue, lines) = sync_channel(QUEUE_LINES);
-        let dropped = Arc::<AtomicU64>::default();
-        let counted = dropped.clone();
-        let thread = std::thread::Builder::new()
-            .name("access-log".into())
-            .spawn(move || write_all(&lines, BufWriter::new(output), &counted))?;
-        let log = Self { queue: Some(queue), dropped };
-        Ok((log, LogWriter { thread: Mutex::new(Some(thread)) }))
+        let (lines, guard) = NonBlockingBuilder::default()
+            .buffered_lines_limit(QUEUE_LINES)
+            .thread_name("access-log")
+            .finish(BufWriter::new(output));
+        let writer = LogWriter { lost: Some(lines.error_counter()), _guard: Some(guard) };
+        Ok((Self { lines: Some(lines) }, writer))
     }
 
     /// Queues one line, or counts it as dropped.
     pub fn write(&self, record: &Record) {
-        if let Some(queue) = &self.queue
-            && queue.try_send(record.line()).is_err()
-        {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        if let Some(lines) = &self.lines {
+            let mut line = record.line();
+            line.push('\n');
+            // The queue takes the line or counts it; neither fails.
+            let _ = lines.clone().write_all(line.as_bytes());
         }
     }
 }
 
 impl Drop for LogWriter {
     fn drop(&mut self) {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            // The thread ends when the last sender is gone; a panic there has been reported.
-            let _ = thread.join();
-        }
-    }
-}
-
-fn write_all(lines: &Receiver<String>, mut output: impl Write, dropped: &AtomicU64) {
-    let mut has_failed = false;
-    while let Ok(line) = lines.recv() {
-        let mut result = writeln!(output, "{line}");
-        while let Ok(line) = lines.try_recv() {
-            result = result.and_then(|()| writeln!(output, "{line}"));
-        }
-        match result.and_then(|()| output.flush()) {
-            Ok(()) => has_failed = false,
-            Err(error) if !has_failed => {
-                has_failed = true;
-                tracing::error!(%error, "the access log cannot be written");
-            }
-            Err(_) => {}
-        }
-        let lost = dropped.swap(0, Ordering::Relaxed);
+        let lost = self.lost.as_ref().map_or(0, ErrorCounter::dropped_lines);
         if lost > 0 {
             tracing::warn!(lines = lost, "the access log was too slow and lost lines");
         }

@@ -42,7 +42,7 @@ Example:
 Exits with 0 if the configuration can be served (warnings may be printed), else with 1.
 
 Example:
-  brim check --config edge.toml && systemctl reload brim")]
+  brim check --config edge.toml && systemctl restart brim")]
     Check(ConfigFile),
     /// Try it: an edge in front of an embedded site, or of an origin of yours.
     #[command(after_help = "\

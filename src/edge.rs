@@ -1,7 +1,7 @@
 //! The front door: bytes in, answers out, and nothing about caching.
 //!
 //! `connection` reads requests off one connection, `pass` carries them to the origin and back,
-//! `respond` writes the answers that are the edge's own.
+//! `tunnel` what follows an upgrade, `respond` writes the answers that are the edge's own.
 
 mod connection;
 mod pass;

@@ -21,7 +21,7 @@ use pingora::services::listening::Service as ListeningService;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -56,8 +56,11 @@ impl Brim {
     /// Adds the edge; where its sockets came to be bound. An error names the address.
     pub fn add_edge(&mut self, settings: Settings, log: AccessLog) -> io::Result<Vec<SocketAddr>> {
         let addresses = settings.server.http.clone();
+        let connections = settings.server.limits.connections;
         let edge = Edge::new(Arc::new(settings), log, self.running.clone());
-        self.add("edge", edge, &addresses)
+        let bound = self.add("edge", edge, &addresses)?;
+        tell_of_few_files(connections);
+        Ok(bound)
     }
 
     /// Adds another service to the process; where its sockets came to be bound.
@@ -94,8 +97,10 @@ impl Brim {
     }
 
     /// Serves until SIGTERM or SIGINT, then until what runs has finished or its time is over.
-    pub fn run(self) {
+    /// `ready` is called when both are handled: whoever is told may send one.
+    pub fn run(self, ready: impl FnOnce() + Send + 'static) {
         let signals = Signals {
+            ready: Mutex::new(Some(Box::new(ready))),
             stop: self.stop,
             running: self.running,
             shutdown_timeout: self.shutdown_timeout,
@@ -138,6 +143,7 @@ impl<A: ServerApp + Send + Sync + 'static> PingoraService for Bound<A> {
 
 /// What ends the server.
 struct Signals {
+    ready: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     stop: watch::Sender<bool>,
     running: TaskTracker,
     shutdown_timeout: Duration,
@@ -146,32 +152,31 @@ struct Signals {
 #[async_trait]
 impl ShutdownSignalWatch for Signals {
     async fn recv(&self) -> ShutdownSignal {
-        stop_signal().await;
+        let (mut term, mut int) =
+            match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+                (Ok(term), Ok(int)) => (term, int),
+                (Err(error), _) | (_, Err(error)) => {
+                    tracing::error!(%error, "signals cannot be handled");
+                    return ShutdownSignal::FastShutdown;
+                }
+            };
+        if let Some(ready) = self.ready.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            ready();
+        }
+        tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
         tracing::info!("shutting down: no new connections, waiting for running requests");
         self.stop.send_replace(true);
         self.running.close();
         tokio::select! {
             () = self.running.wait() => tracing::info!("all requests have finished"),
             () = tokio::time::sleep(self.shutdown_timeout) => {
-                tracing::warn!(connections = self.running.len(), "the time for running requests is over");
+                let connections = self.running.len();
+                tracing::warn!(connections, "the time for running requests is over");
             }
-            () = stop_signal() => tracing::warn!("a second signal: not waiting any longer"),
+            _ = term.recv() => tracing::warn!("a second signal: not waiting any longer"),
+            _ = int.recv() => tracing::warn!("a second signal: not waiting any longer"),
         }
         ShutdownSignal::FastShutdown
-    }
-}
-
-async fn stop_signal() {
-    let (term, int) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    match (term, int) {
-        (Ok(mut term), Ok(mut int)) => {
-            tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
-        }
-        (Err(error), _) | (_, Err(error)) => {
-            // Without handlers the signals end the process by themselves.
-            tracing::error!(%error, "signals cannot be handled; there will be no graceful shutdown");
-            std::future::pending().await
-        }
     }
 }
 
@@ -182,5 +187,18 @@ fn raise_open_file_limit() {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+fn tell_of_few_files(connections: usize) {
+    use rustix::process::{Resource, getrlimit};
+    let files = getrlimit(Resource::Nofile).current;
+    let needed = connections as u64 * 2;
+    if files.is_some_and(|files| files < needed) {
+        tracing::warn!(
+            ?files,
+            needed,
+            "fewer files can be open than `server.limits.connections` may need"
+        );
     }
 }

@@ -2,7 +2,7 @@
 //! over them.
 
 use crate::wire::body::{BadBody, Decoder, Encoding, Frame, Step};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use pingora::protocols::Stream;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -11,8 +11,14 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
-/// Room made for one read while a body flows.
-const READ_BYTES: usize = 64 * 1024;
+/// Room for one read: little while little comes, more while reads fill it.
+const ROOM_BYTES_MIN: usize = 4 * 1024;
+const ROOM_BYTES_MAX: usize = 64 * 1024;
+/// Pieces smaller than this are put together, so that a body in tiny chunks does not cost a system
+/// call and a packet for each.
+const SMALL_PIECE_BYTES: usize = 4 * 1024;
+/// What a look ahead may hold of a body.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Why nothing more could be read.
 #[derive(Debug)]
@@ -40,6 +46,7 @@ pub enum WriteError {
 #[derive(Debug)]
 pub struct Reader {
     half: ReadHalf<Stream>,
+    room: usize,
     /// Bytes that arrived.
     pub buf: BytesMut,
 }
@@ -57,20 +64,39 @@ pub struct Writer {
 pub fn split(stream: Stream, buf: BytesMut, write_stall_timeout: Duration) -> (Reader, Writer) {
     let (read, write) = tokio::io::split(stream);
     let writer = Writer { half: write, stall_timeout: write_stall_timeout, sent_bytes: 0 };
-    (Reader { half: read, buf }, writer)
+    (Reader { half: read, room: ROOM_BYTES_MIN, buf }, writer)
 }
 
 /// The connection whole again, with the bytes that nobody used.
 pub fn join(reader: Reader, writer: Writer) -> (Stream, BytesMut) {
-    (reader.half.unsplit(writer.half), reader.buf)
+    // Connections idle for long; the room that a body needed does not idle with them.
+    let buf = if reader.buf.is_empty() { BytesMut::new() } else { reader.buf };
+    (reader.half.unsplit(writer.half), buf)
+}
+
+/// Breaks the connection with a reset. An answer that ends with its connection looks whole after
+/// an orderly close.
+#[allow(unsafe_code, reason = "Pingora's streams lend their descriptor as a number only")]
+pub fn reset(reader: Reader, writer: Writer) {
+    let (stream, _) = join(reader, writer);
+    // SAFETY: the descriptor belongs to `stream`, which lives until the end of this function.
+    let socket = unsafe { std::os::fd::BorrowedFd::borrow_raw(stream.id()) };
+    // Where the option cannot be set there is nothing better than the close that follows.
+    let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
+    drop(stream);
 }
 
 impl Reader {
     /// Waits for more bytes and appends them; 0 when the other side has closed.
     pub async fn fill(&mut self, stall_timeout: Duration) -> Result<usize, ReadError> {
-        self.buf.reserve(READ_BYTES);
+        self.buf.reserve(self.room);
         match timeout(stall_timeout, self.half.read_buf(&mut self.buf)).await {
-            Ok(Ok(read)) => Ok(read),
+            Ok(Ok(read)) => {
+                if read >= self.room {
+                    self.room = (self.room * 4).min(ROOM_BYTES_MAX);
+                }
+                Ok(read)
+            }
             Ok(Err(error)) => Err(ReadError::Io(error)),
             Err(_) => Err(ReadError::Stalled),
         }
@@ -144,12 +170,14 @@ pub struct BodyReader {
     decoder: Decoder,
     stall_timeout: Duration,
     ahead: VecDeque<Frame>,
+    /// Found behind what was handed out last.
+    bad: Option<BadBody>,
 }
 
 impl BodyReader {
     /// A body that `decoder` frames.
     pub fn new(decoder: Decoder, stall_timeout: Duration) -> Self {
-        Self { decoder, stall_timeout, ahead: VecDeque::new() }
+        Self { decoder, stall_timeout, ahead: VecDeque::new(), bad: None }
     }
 
     /// Whether everything was read and handed out.
@@ -159,11 +187,9 @@ impl BodyReader {
 
     /// The next piece, or `None` at the end.
     pub async fn next(&mut self, from: &mut Reader) -> Result<Option<Frame>, ReadError> {
-        if let Some(frame) = self.ahead.pop_front() {
-            return Ok(Some(frame));
-        }
         loop {
-            match self.decoder.step(&mut from.buf).map_err(ReadError::Bad)? {
+            match self.step(from)? {
+                Step::Frame(Frame::Data(data)) => return Ok(Some(self.with_followers(data, from))),
                 Step::Frame(frame) => return Ok(Some(frame)),
                 Step::Done => return Ok(None),
                 Step::More => {}
@@ -174,29 +200,73 @@ impl BodyReader {
         }
     }
 
-    /// Reads everything that has already arrived, or waits up to `patience` for the first of it,
-    /// so that a malformed body is known before anybody upstream has seen its head.
+    fn step(&mut self, from: &mut Reader) -> Result<Step, ReadError> {
+        match (self.ahead.pop_front(), self.bad) {
+            (Some(frame), _) => Ok(Step::Frame(frame)),
+            (None, Some(bad)) => Err(ReadError::Bad(bad)),
+            (None, None) => self.decoder.step(&mut from.buf).map_err(ReadError::Bad),
+        }
+    }
+
+    /// Puts small pieces together as long as they are there already.
+    fn with_followers(&mut self, first: Bytes, from: &mut Reader) -> Frame {
+        if first.len() >= SMALL_PIECE_BYTES || self.decoder.is_done() && self.ahead.is_empty() {
+            return Frame::Data(first);
+        }
+        let mut together = BytesMut::new();
+        while together.len() < SMALL_PIECE_BYTES * 4 {
+            match self.step(from) {
+                Ok(Step::Frame(Frame::Data(data))) => {
+                    if together.is_empty() {
+                        together.extend_from_slice(&first);
+                    }
+                    together.extend_from_slice(&data);
+                }
+                Ok(Step::Frame(frame)) => {
+                    self.ahead.push_front(frame);
+                    break;
+                }
+                Ok(Step::Done | Step::More) => break,
+                Err(error) => {
+                    // What came before it is good, and goes out first.
+                    if let ReadError::Bad(bad) = error {
+                        self.bad = Some(bad);
+                    }
+                    break;
+                }
+            }
+        }
+        Frame::Data(if together.is_empty() { first } else { together.freeze() })
+    }
+
+    /// Reads what has already arrived, within bounds, or waits up to `patience` for the first of
+    /// it, so that a malformed body is known before anybody upstream has seen its head.
     pub async fn look_ahead(
         &mut self,
         from: &mut Reader,
         patience: Duration,
     ) -> Result<(), ReadError> {
-        let mut waited = false;
+        let mut ahead_bytes = 0;
+        let mut patience = patience;
         loop {
             match self.decoder.step(&mut from.buf).map_err(ReadError::Bad)? {
-                Step::Frame(frame) => self.ahead.push_back(frame),
+                Step::Frame(frame) => {
+                    if let Frame::Data(data) = &frame {
+                        ahead_bytes += data.len();
+                    }
+                    self.ahead.push_back(frame);
+                    patience = Duration::ZERO;
+                    continue;
+                }
                 Step::Done => return Ok(()),
-                Step::More if waited || !self.ahead.is_empty() => return Ok(()),
+                Step::More if ahead_bytes >= AHEAD_BYTES_MAX => return Ok(()),
                 Step::More => {}
             }
-            if !self.ahead.is_empty() {
-                continue;
-            }
-            waited = true;
             match from.fill(patience).await {
                 Ok(0) => return Err(ReadError::Closed),
+                Ok(_) => patience = Duration::ZERO,
                 // A client may wait for the answer to begin before it sends more.
-                Ok(_) | Err(ReadError::Stalled) => {}
+                Err(ReadError::Stalled) => return Ok(()),
                 Err(error) => return Err(error),
             }
         }

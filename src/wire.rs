@@ -21,6 +21,19 @@ pub struct HeadLimits {
     pub fields_max: usize,
 }
 
+impl HeadLimits {
+    /// What the head of an origin's answer may cost: an origin is trusted more than a client, and
+    /// the limits for clients are not about it.
+    pub const OF_ANSWERS: Self = Self {
+        head_bytes_max: 128 * 1024,
+        target_bytes_max: 0,
+        fields_max: fields::FIELDS_CEILING,
+    };
+}
+
+/// Options of a Connection field. Each is compared with each field name.
+const CONNECTION_OPTIONS_MAX: usize = 32;
+
 impl Default for HeadLimits {
     fn default() -> Self {
         Self { head_bytes_max: 64 * 1024, target_bytes_max: 16 * 1024, fields_max: 200 }
@@ -47,4 +60,11 @@ pub enum Framing {
     Chunked,
     /// Responses only: the body ends where the connection does.
     UntilClose,
+}
+
+impl Framing {
+    /// Whether there is a byte of a body to come.
+    pub fn has_body(self) -> bool {
+        !matches!(self, Self::Empty | Self::Length(0))
+    }
 }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 /// An edge at `listen` in front of `origin`, or of the embedded site.
 pub(crate) fn demo(listen: SocketAddr, origin: Option<OriginServer>) -> ExitCode {
-    run::start_error_log(tracing::Level::INFO);
+    let _log = run::start_error_log(tracing::Level::WARN);
     run::report(match origin {
         Some(origin) => in_front_of(listen, &origin),
         None => in_front_of_the_site(listen),
@@ -21,11 +21,10 @@ pub(crate) fn demo(listen: SocketAddr, origin: Option<OriginServer>) -> ExitCode
 
 /// The embedded site alone.
 pub(crate) fn origin_only(listen: SocketAddr) -> ExitCode {
-    run::start_error_log(tracing::Level::INFO);
+    let _log = run::start_error_log(tracing::Level::WARN);
     let mut brim = Brim::new(0, config::SHUTDOWN_TIMEOUT);
     run::report(brim.add("demo origin", DemoOrigin::new(), &[listen]).map(|addresses| {
-        println!("The demo origin is at http://{}", addresses[0]);
-        brim.run();
+        brim.run(move || println!("The demo origin is at http://{}", addresses[0]));
     }))
 }
 
@@ -51,16 +50,15 @@ fn in_front_of_the_site(listen: SocketAddr) -> io::Result<()> {
 fn serve(mut brim: Brim, settings: Settings, origin: &str, paths: &[String]) -> io::Result<()> {
     let (log, _writer) = AccessLog::open(&settings.log.access)?;
     let edge = brim.add_edge(settings, log)?[0];
-    println!("Brim is at http://{edge}, in front of {origin}\n\nWorth trying:");
+    let mut told = format!("Brim is at http://{edge}, in front of {origin}\n\nWorth trying:\n");
     for path in paths {
         let options = match path.as_str() {
             "/video.mp4" => "-s -D - -o /dev/null -r 1000000-1999999",
             _ => "-i",
         };
-        println!("  curl {options} http://{edge}{path}");
+        told += &format!("  curl {options} http://{edge}{path}\n");
     }
-    println!("\nCtrl-C ends it. Each line below is one request.\n");
-    brim.run();
+    brim.run(move || println!("{told}\nCtrl-C ends it. Each line below is one request.\n"));
     Ok(())
 }
 

@@ -67,7 +67,7 @@ fn server(mut section: Section<'_>, folder: &Path) -> Server {
         http: section.or("http", vec![any_v4], values::addresses),
         https: section.or("https", Vec::new(), values::addresses),
         admin: section.or("admin", SocketAddr::from(([127, 0, 0, 1], 9180)), values::address),
-        threads: section.or("threads", 0, values::count),
+        threads: section.or("threads", 0, values::threads),
         admin_token_file: folder.join(section.or(
             "admin_token_file",
             "admin.token".into(),
@@ -77,6 +77,11 @@ fn server(mut section: Section<'_>, folder: &Path) -> Server {
         shutdown_timeout: section.or("shutdown_timeout", SHUTDOWN_TIMEOUT, values::duration),
         limits,
     };
+    if server.http.is_empty() {
+        // TLS listeners alone would leave this version deaf.
+        let message = "expected at least one plain listener".to_owned();
+        section.problem(section.at(), "server.http".to_owned(), message);
+    }
     let mut seen = Vec::new();
     for address in server.http.iter().chain(&server.https).chain([&server.admin]) {
         if address.port() != 0 && seen.contains(address) {

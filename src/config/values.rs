@@ -31,14 +31,24 @@ pub(super) fn count(value: &DeValue<'_>) -> Value<usize> {
     number.ok_or_else(|| "a whole number".into())
 }
 
+pub(super) fn threads(value: &DeValue<'_>) -> Value<usize> {
+    let threads = count(value).ok().filter(|n| *n <= 1024);
+    threads.ok_or_else(|| "a whole number up to 1024; 0 for one per core".into())
+}
+
 pub(super) fn count_above_zero(value: &DeValue<'_>) -> Value<usize> {
     count(value).ok().filter(|n| *n > 0).ok_or_else(|| "a whole number above 0".into())
 }
 
 pub(super) fn duration(value: &DeValue<'_>) -> Value<Duration> {
     let expected = || "a duration with a unit, such as \"500ms\", \"10s\" or \"30d\"".to_owned();
-    humantime::parse_duration(value.as_str().ok_or_else(expected)?).map_err(|_| expected())
+    let duration = humantime::parse_duration(value.as_str().ok_or_else(expected)?);
+    let duration = duration.map_err(|_| expected())?;
+    // Far beyond any use, and far below what a clock can add.
+    if duration > DURATION_MAX { Err("at most 10 years".into()) } else { Ok(duration) }
 }
+
+const DURATION_MAX: Duration = Duration::from_secs(10 * 366 * 86400);
 
 pub(super) fn duration_above_zero(value: &DeValue<'_>) -> Value<Duration> {
     let duration = duration(value)?;

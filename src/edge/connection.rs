@@ -8,8 +8,8 @@ use crate::rules::forwarding;
 use crate::rules::site::SiteMap;
 use crate::transport::{self, Reader, Writer};
 use crate::upstream::Upstream;
-use crate::wire::request::{self, RequestHead};
-use crate::wire::{Framing, Version};
+use crate::wire::Version;
+use crate::wire::request::{Parser, RequestHead};
 use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora::apps::ServerApp;
@@ -29,6 +29,9 @@ const HEAD_BYTES_USUAL: usize = 4096;
 const DRAINED_BYTES_MAX: usize = 1024 * 1024;
 const DRAINED_FOR_MAX: Duration = Duration::from_secs(2);
 
+/// Clients told at one time that there are too many connections.
+const REFUSALS_MAX: usize = 256;
+
 /// Everything that a connection needs to answer its requests.
 pub struct Edge {
     pub(super) settings: Arc<Settings>,
@@ -37,6 +40,8 @@ pub struct Edge {
     log: AccessLog,
     running: TaskTracker,
     places: Semaphore,
+    /// Clients beyond those places that are being told so.
+    refusals: Semaphore,
 }
 
 /// The next thing that a client did.
@@ -62,7 +67,10 @@ impl ServerApp for Edge {
         // An IPv4 client of an IPv6 listener is an IPv4 client.
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
         let Ok(_place) = self.places.try_acquire() else {
-            self.refuse(stream, BytesMut::new(), peer, Own::TooManyConnections).await;
+            // In a flood the rest is closed without a word.
+            if let Ok(_refusal) = self.refusals.try_acquire() {
+                self.refuse(stream, BytesMut::new(), peer, Own::TooManyConnections).await;
+            }
             return None;
         };
         self.serve(stream, peer, &mut shutdown.clone()).await;
@@ -76,7 +84,8 @@ impl Edge {
         let upstream = Upstream::new(&settings.origins);
         let sites = SiteMap::new(&settings.sites);
         let places = settings.server.limits.connections.min(Semaphore::MAX_PERMITS);
-        Self { settings, upstream, sites, log, running, places: Semaphore::new(places) }
+        let (places, refusals) = (Semaphore::new(places), Semaphore::new(REFUSALS_MAX));
+        Self { settings, upstream, sites, log, running, places, refusals }
     }
 
     async fn serve(&self, mut stream: Stream, peer: IpAddr, shutdown: &mut ShutdownWatch) {
@@ -103,8 +112,9 @@ impl Edge {
     ) -> Next {
         let limits = &self.settings.server.limits;
         let mut deadline = None;
+        let mut parser = Parser::default();
         loop {
-            match request::parse(buf, &limits.head) {
+            match parser.next(buf, &limits.head) {
                 Ok(Some(head)) => return Next::Request(Box::new(head)),
                 Ok(None) => {}
                 Err(bad) => return Next::Refused(Own::BadRequest(bad)),
@@ -144,11 +154,14 @@ impl Edge {
         let mut record = Record::new(SystemTime::now(), client, Some(head));
         let started = Instant::now();
         let back = match self.sites.find(head.authority().map(|authority| authority.host)) {
-            None => self.answer_ourselves(stream, buf, head, Own::NoSite, &mut record).await,
+            None => {
+                self.answer_ourselves(stream, buf, head, Own::NoSite, shutdown, &mut record).await
+            }
             Some(site) => {
                 record.site = Some(site.name.clone());
                 if forwarding::forwards_left(head) == Some(0) {
-                    self.answer_ourselves(stream, buf, head, Own::LastStop, &mut record).await
+                    self.answer_ourselves(stream, buf, head, Own::LastStop, shutdown, &mut record)
+                        .await
                 } else {
                     let peer_is_trusted = trusted.iter().any(|network| network.contains(&peer));
                     let scheme = "http";
@@ -170,10 +183,12 @@ impl Edge {
         buf: BytesMut,
         head: &RequestHead,
         own: Own,
+        shutdown: &ShutdownWatch,
         record: &mut Record,
     ) -> Option<(Stream, BytesMut)> {
-        let has_body = !matches!(head.framing, Framing::Empty | Framing::Length(0));
-        let to = Recipient::of(head, head.persistent && !has_body);
+        // A body that nobody reads would be taken for the next request.
+        let persistent = head.persistent && !head.framing.has_body() && !*shutdown.borrow();
+        let to = Recipient::of(head, persistent);
         self.write_own(stream, buf, own, to, record).await
     }
 

@@ -16,17 +16,21 @@ use crate::upstream::{Answer, Connection, Fault};
 use crate::wire::body::{Decoder, Encoding, ForbiddenTrailers, Frame};
 use crate::wire::request::RequestHead;
 use crate::wire::response::ResponseHead;
-use crate::wire::{Framing, Version};
+use crate::wire::{Framing, HeadLimits, Version};
 use bytes::BytesMut;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How long the first byte of a chunked body is awaited before the origin hears of the request.
 const FIRST_CHUNK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// An origin's promise to keep a connection is not trusted to its last moment.
+const CLOSE_TAKES: Duration = Duration::from_secs(1);
 
 /// One request to carry.
 #[derive(Clone, Copy)]
@@ -46,8 +50,21 @@ enum End {
     Own(Own),
     /// A head went out but not the whole answer, or there is nobody to answer.
     Broken(&'static str),
+    /// The same, of an answer whose end would be the connection's.
+    Reset(&'static str),
+}
+
+/// Why an exchange with the origin gave no answer.
+enum Failed {
     /// A pooled connection was dead; nothing was lost.
     TryAgain,
+    For(End),
+}
+
+impl From<End> for Failed {
+    fn from(end: End) -> Self {
+        Self::For(end)
+    }
 }
 
 /// An answer that went out whole.
@@ -76,25 +93,23 @@ pub(super) async fn pass(
     let mut body = BodyReader::new(decoder, limits.body_timeout);
     let mut client = Client { reader: &mut reader, writer: &mut writer, body: &mut body };
 
-    let client_can_ask_again = match job.carry(&mut client, record).await {
-        Ok(can) => Some(can),
+    let ended = match job.carry(&mut client, record).await {
         Err(End::Own(own)) => job.answer_ourselves(own, &mut client, record).await,
-        Err(End::Broken(reason)) => {
-            record.outcome = Outcome::Error(reason);
-            None
-        }
-        Err(End::TryAgain) => None,
+        ended => ended,
     };
     record.sent_bytes = writer.sent_bytes;
-    match client_can_ask_again {
-        Some(true) => Some(transport::join(reader, writer)),
-        Some(false) => {
-            connection::close(reader, writer).await;
-            None
+    match ended {
+        Ok(true) => return Some(transport::join(reader, writer)),
+        Ok(false) => connection::close(reader, writer).await,
+        Err(End::Reset(reason)) => {
+            record.outcome = Outcome::Error(reason);
+            transport::reset(reader, writer);
         }
-        // Dropped as it is, so that the client cannot take half an answer for a whole one.
-        None => None,
+        Err(End::Broken(reason)) => record.outcome = Outcome::Error(reason),
+        // The edge's own answer could not be sent; what it would have said is noted.
+        Err(End::Own(_)) => {}
     }
+    None
 }
 
 /// The client's side of a request.
@@ -108,9 +123,11 @@ impl Job<'_> {
     /// Whether the client can ask again on its connection.
     async fn carry(&self, client: &mut Client<'_>, record: &mut Record) -> Result<bool, End> {
         // A malformed beginning of a body is refused before the origin is asked.
-        if self.head.framing == Framing::Chunked && !self.head.expects_continue {
-            let looked = client.body.look_ahead(client.reader, FIRST_CHUNK_PATIENCE).await;
-            looked.map_err(|error| End::of_client(error, true))?;
+        if self.head.framing == Framing::Chunked {
+            let is_asked_first = self.head.expects_continue;
+            let patience = if is_asked_first { Duration::ZERO } else { FIRST_CHUNK_PATIENCE };
+            let looked = client.body.look_ahead(client.reader, patience).await;
+            looked.map_err(|error| End::of_client(&error))?;
         }
         let upstream = &self.edge.upstream;
         let mut fresh = false;
@@ -124,8 +141,8 @@ impl Job<'_> {
                     }
                     return Ok(answered.client_can_ask_again);
                 }
-                Err(End::TryAgain) => fresh = true,
-                Err(end) => return Err(end),
+                Err(Failed::TryAgain) => fresh = true,
+                Err(Failed::For(end)) => return Err(end),
             }
         }
     }
@@ -136,7 +153,7 @@ impl Job<'_> {
         connection: &mut Connection,
         client: &mut Client<'_>,
         record: &mut Record,
-    ) -> Result<Answered, End> {
+    ) -> Result<Answered, Failed> {
         match self.converse(connection, client, record).await? {
             Conversed::Answered(answered) => Ok(answered),
             Conversed::Switched => {
@@ -153,33 +170,39 @@ impl Job<'_> {
         connection: &mut Connection,
         client: &mut Client<'_>,
         record: &mut Record,
-    ) -> Result<Conversed, End> {
-        let Connection { answer, writer: to_origin, authority, is_reused, .. } = connection;
+    ) -> Result<Conversed, Failed> {
+        let Connection { answer, writer: to_origin, authority, is_reused, idle_timeout, .. } =
+            connection;
         // Nothing of such a request is used up by sending it, so that it can be sent again.
-        let can_be_repeated = self.head.is_idempotent() && self.head.framing == Framing::Empty;
+        let can_be_repeated = self.head.is_idempotent() && !self.head.framing.has_body();
         let fail = |fault: Fault| match fault {
-            Fault::Closed if *is_reused && can_be_repeated => End::TryAgain,
+            Fault::Closed if *is_reused && can_be_repeated => Failed::TryAgain,
             fault => {
                 self.log(fault, authority);
-                End::Own(Own::Origin(fault))
+                Failed::For(End::Own(Own::Origin(fault)))
             }
         };
         let head = forwarding::request_head(self.head, &self.hop(authority));
         let sent_at = Instant::now();
         let was_taken = to_origin.write(&[&head]).await.is_ok();
-        let encoding = match self.head.framing {
-            Framing::Chunked => Encoding::Chunked,
-            _ => Encoding::Plain,
-        };
-        let mut upload = Upload {
-            future: pin!(pump(client.body, client.reader, to_origin, encoding)),
+        let encoding = Encoding::from(self.head.framing);
+        let future = pin!(pump(client.body, client.reader, to_origin, encoding));
+        let mut upload = Upload::new(future, self.response_timeout());
+        match (was_taken, self.head.framing.has_body()) {
             // An origin that takes no more may have answered before it closed.
-            state: if was_taken { UploadState::Running } else { UploadState::Refused },
-        };
+            (false, _) => upload.ends_as(UploadState::GivenUp),
+            (true, false) => upload.ends_as(UploadState::Done),
+            (true, true) => {}
+        }
         let head = self.final_head(answer, client.writer, &mut upload, &fail).await?;
         record.origin_duration = Some(sent_at.elapsed());
-        if head.status == 101 && !self.head.upgrade {
+        // A protocol that begins in the middle of a body would be read as the rest of the body
+        // (RFC 9110, section 7.8).
+        if head.status == 101 && !(self.head.upgrade && upload.state == UploadState::Done) {
             return Err(fail(Fault::Garbage("it switches protocols without being asked to")));
+        }
+        if let Some(kept) = head.kept_for() {
+            *idle_timeout = (*idle_timeout).min(kept.saturating_sub(CLOSE_TAKES));
         }
 
         let onward = self.onward(&head, upload.state);
@@ -189,29 +212,27 @@ impl Job<'_> {
         if head.status == 101 {
             return Ok(Conversed::Switched);
         }
-        let limits = &self.edge.settings.server.limits;
-        let decoder = Decoder::new(head.framing, ForbiddenTrailers::Drop, limits.head);
-        let mut body =
-            BodyReader::new(decoder, self.edge.upstream.settings(self.site.origin).read_timeout);
-        let encoding = match onward.framing {
-            Framing::Chunked => Encoding::Chunked,
-            _ => Encoding::Plain,
-        };
+        let decoder = Decoder::new(head.framing, ForbiddenTrailers::Drop, HeadLimits::OF_ANSWERS);
+        let read_timeout = self.edge.upstream.settings(self.site.origin).read_timeout;
+        let mut body = BodyReader::new(decoder, read_timeout);
+        let encoding = Encoding::from(onward.framing);
         let download = pump(&mut body, &mut answer.reader, client.writer, encoding);
-        match upload.alongside(download, Duration::MAX).await {
-            Ok(Ok(())) => {}
-            Ok(Err(PumpError::Write(error))) => return Err(End::of_write(&error)),
-            Ok(Err(PumpError::Read(error))) => {
+        match upload.beside(download).await {
+            Ok(()) => {}
+            Err(PumpError::Write(error)) => return Err(End::of_write(&error).into()),
+            Err(PumpError::Read(error)) => {
                 let fault = Fault::of_body(&error);
                 self.log(fault, authority);
-                return Err(End::Broken(fault.label()));
+                let ends_with_connection = onward.framing == Framing::UntilClose;
+                let end = if ends_with_connection { End::Reset } else { End::Broken };
+                return Err(end(fault.label()).into());
             }
-            Err(Interruption::Client(error)) => return Err(End::of_client(error, false)),
-            Err(Interruption::Silence) => return Err(End::Broken(Fault::Silent.label())),
         }
         Ok(Conversed::Answered(Answered {
             client_can_ask_again: onward.persistent,
-            connection_can_be_reused: head.persistent && upload.state == UploadState::Done,
+            connection_can_be_reused: head.persistent
+                && upload.state == UploadState::Done
+                && !idle_timeout.is_zero(),
         }))
     }
 
@@ -221,16 +242,13 @@ impl Job<'_> {
         answer: &mut Answer,
         to_client: &mut Writer,
         upload: &mut Upload<'_, F>,
-        fail: &impl Fn(Fault) -> End,
-    ) -> Result<ResponseHead, End> {
-        let limits = &self.edge.settings.server.limits.head;
-        let response_timeout = self.edge.upstream.settings(self.site.origin).response_timeout;
+        fail: &impl Fn(Fault) -> Failed,
+    ) -> Result<ResponseHead, Failed> {
         loop {
-            let read = answer.read_head(&self.head.method, limits);
-            let head = match upload.alongside(read, response_timeout).await {
+            let head = match upload.until_answered(answer.read_head(&self.head.method)).await {
                 Ok(read) => read.map_err(fail)?,
                 Err(Interruption::Silence) => return Err(fail(Fault::Silent)),
-                Err(Interruption::Client(error)) => return Err(End::of_client(error, true)),
+                Err(Interruption::Client(error)) => return Err(End::of_client(&error).into()),
             };
             if !head.is_interim() {
                 return Ok(head);
@@ -257,6 +275,10 @@ impl Job<'_> {
         }
     }
 
+    fn response_timeout(&self) -> Duration {
+        self.edge.upstream.settings(self.site.origin).response_timeout
+    }
+
     fn onward(&self, head: &ResponseHead, upload: UploadState) -> Onward {
         let framing = match (head.framing, self.head.version) {
             (Framing::Chunked | Framing::UntilClose, Version::Http11) => Framing::Chunked,
@@ -277,17 +299,17 @@ impl Job<'_> {
         self.head.persistent && !*self.shutdown.borrow()
     }
 
-    /// Whether the client can ask again, or `None` if it could not be told.
+    /// Whether the client can ask again.
     async fn answer_ourselves(
         &self,
         own: Own,
         client: &mut Client<'_>,
         record: &mut Record,
-    ) -> Option<bool> {
+    ) -> Result<bool, End> {
         let persistent = self.client_may_stay() && client.body.is_done();
         let to = Recipient::of(self.head, persistent);
-        own.send(client.writer, to, record).await.ok()?;
-        Some(persistent)
+        own.send(client.writer, to, record).await.map_err(|_| End::Own(own))?;
+        Ok(persistent)
     }
 
     fn log(&self, fault: Fault, authority: &str) {
@@ -304,13 +326,11 @@ impl Job<'_> {
 }
 
 impl End {
-    /// The client's body could not be read.
-    fn of_client(error: ReadError, can_answer: bool) -> Self {
+    /// The client's body could not be read, and no head went out.
+    fn of_client(error: &ReadError) -> Self {
         match error {
-            ReadError::Bad(sentence) if can_answer => Self::Own(Own::BadBody(sentence)),
-            ReadError::Stalled if can_answer => Self::Own(Own::BodyTimeout),
-            ReadError::Bad(_) => Self::Broken("bad_body"),
-            ReadError::Stalled => Self::Broken("body_timeout"),
+            ReadError::Bad(sentence) => Self::Own(Own::BadBody(sentence)),
+            ReadError::Stalled => Self::Own(Own::BodyTimeout),
             ReadError::Closed | ReadError::Io(_) => Self::Broken("client_gone"),
         }
     }
@@ -349,17 +369,20 @@ async fn pump(
 struct Upload<'p, F> {
     future: Pin<&'p mut F>,
     state: UploadState,
+    response_timeout: Duration,
+    /// When the origin must have answered: set when it has the whole request.
+    deadline: Option<tokio::time::Instant>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum UploadState {
     Running,
     Done,
-    /// The origin takes no more.
-    Refused,
+    /// The origin takes no more, or the client sends no more. There may be an answer all the same.
+    GivenUp,
 }
 
-/// Why something did not come to its end beside an upload.
+/// Why there was no answer to wait for any longer.
 enum Interruption {
     /// The client's body could not be read.
     Client(ReadError),
@@ -367,30 +390,62 @@ enum Interruption {
     Silence,
 }
 
-impl<F: Future<Output = Result<(), PumpError>>> Upload<'_, F> {
-    /// Does `work` while the upload goes on. The clock of `silence_max` runs only when the origin
-    /// has the whole request: nobody has to answer a question that is still being asked.
-    async fn alongside<T>(
+impl<'p, F: Future<Output = Result<(), PumpError>>> Upload<'p, F> {
+    fn new(future: Pin<&'p mut F>, response_timeout: Duration) -> Self {
+        Self { future, state: UploadState::Running, response_timeout, deadline: None }
+    }
+
+    fn ends_as(&mut self, state: UploadState) {
+        self.state = state;
+        self.deadline = tokio::time::Instant::now().checked_add(self.response_timeout);
+    }
+
+    fn has_ended(&mut self, result: Result<(), PumpError>) -> Result<(), ReadError> {
+        match result {
+            Ok(()) => self.ends_as(UploadState::Done),
+            Err(PumpError::Write(_)) => self.ends_as(UploadState::GivenUp),
+            Err(PumpError::Read(error)) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Waits for an answer while the upload goes on. The clock runs only when the origin has the
+    /// whole request: nobody has to answer a question that is still being asked.
+    async fn until_answered<T>(
         &mut self,
-        work: impl Future<Output = T>,
-        silence_max: Duration,
+        answer: impl Future<Output = T>,
     ) -> Result<T, Interruption> {
-        let mut work = pin!(work);
-        let silence_ends = || tokio::time::Instant::now().checked_add(silence_max);
-        let mut deadline = if self.state == UploadState::Running { None } else { silence_ends() };
+        let mut answer = pin!(answer);
         loop {
             tokio::select! {
-                biased;
-                uploaded = self.future.as_mut(), if self.state == UploadState::Running => {
-                    self.state = match uploaded {
-                        Ok(()) => UploadState::Done,
-                        Err(PumpError::Write(_)) => UploadState::Refused,
-                        Err(PumpError::Read(error)) => return Err(Interruption::Client(error)),
-                    };
-                    deadline = silence_ends();
+                ended = self.future.as_mut(), if self.state == UploadState::Running => {
+                    self.has_ended(ended).map_err(Interruption::Client)?;
                 }
-                result = work.as_mut() => return Ok(result),
-                () = until(deadline) => return Err(Interruption::Silence),
+                answer = answer.as_mut() => {
+                    // Whether the client can stay depends on an upload that may just have ended.
+                    let once = poll_fn(|cx| Poll::Ready(self.future.as_mut().poll(cx)));
+                    if self.state == UploadState::Running && let Poll::Ready(ended) = once.await {
+                        self.has_ended(ended).map_err(Interruption::Client)?;
+                    }
+                    return Ok(answer);
+                }
+                () = until(self.deadline) => return Err(Interruption::Silence),
+            }
+        }
+    }
+
+    /// Does `download` to its end while the upload goes on. A client that stops sending has heard
+    /// enough (RFC 9112, section 9.5); it gets the rest of its answer all the same.
+    async fn beside<T>(&mut self, download: impl Future<Output = T>) -> T {
+        let mut download = pin!(download);
+        loop {
+            tokio::select! {
+                ended = self.future.as_mut(), if self.state == UploadState::Running => {
+                    if self.has_ended(ended).is_err() {
+                        self.state = UploadState::GivenUp;
+                    }
+                }
+                downloaded = download.as_mut() => return downloaded,
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What passes from one side to the other: which fields the origin sees of a request, which the
 //! client sees of a response, and what this server says about itself in both.
 
-use crate::wire::fields::{Fields, split_list};
+use crate::wire::fields::Fields;
 use crate::wire::names;
 use crate::wire::request::RequestHead;
 use crate::wire::response::ResponseHead;
@@ -45,8 +45,7 @@ pub fn request_head(head: &RequestHead, hop: &Hop<'_>) -> Vec<u8> {
         Framing::Empty | Framing::UntilClose => {}
     }
     connection_options(&mut out, head);
-    let version = if head.version == Version::Http10 { "1.0" } else { "1.1" };
-    put(&mut out, &["Via: ", version, " brim\r\n"]);
+    put(&mut out, &[via(head.version)]);
     forwarding_fields(&mut out, head, hop);
     out.extend_from_slice(b"\r\n");
     out
@@ -186,8 +185,7 @@ pub fn response_head(head: &ResponseHead, onward: &Onward, now: SystemTime) -> V
             put(&mut out, &["Connection: ", option, "\r\n"]);
         }
     }
-    let version = if head.version == Version::Http10 { "1.0" } else { "1.1" };
-    put(&mut out, &["Via: ", version, " brim\r\n\r\n"]);
+    put(&mut out, &[via(head.version), "\r\n"]);
     out
 }
 
@@ -198,12 +196,19 @@ fn body_framing(out: &mut Vec<u8>, head: &ResponseHead, onward: &Onward) {
         // HEAD and 304 tell the length of a body that is not there; 204 must not
         // (RFC 9110, section 8.6).
         Framing::Empty if head.status != 204 => {
-            let told = head.fields.all("content-length").flat_map(split_list).next();
-            if let Some(length) = told {
+            if let Some(length) = head.fields.tokens("content-length").next() {
                 field(out, "Content-Length", length);
             }
         }
         Framing::Empty | Framing::UntilClose => {}
+    }
+}
+
+/// The version that a message was received in (RFC 9110, section 7.6.3).
+fn via(version: Version) -> &'static str {
+    match version {
+        Version::Http10 => "Via: 1.0 brim\r\n",
+        Version::Http11 => "Via: 1.1 brim\r\n",
     }
 }
 

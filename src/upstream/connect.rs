@@ -8,16 +8,20 @@ use crate::wire::response::{self, ResponseHead};
 use bytes::BytesMut;
 use http::Method;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
+use pingora::protocols::Stream;
 use pingora::upstreams::peer::{HttpPeer, Peer};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
 /// Idle connections kept over all origins.
 const IDLE_CONNECTIONS_MAX: usize = 4096;
 /// How long the addresses of a name are believed.
 const ADDRESSES_LAST: Duration = Duration::from_secs(30);
+/// How long a name that was not found is not asked for again.
+const FAILURE_LASTS: Duration = Duration::from_secs(1);
 /// Interim heads (1xx) before the final one of an answer.
 const INTERIM_HEADS_MAX: usize = 32;
 
@@ -35,7 +39,14 @@ struct OriginState {
 
 struct Server {
     settings: OriginServer,
-    addresses: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
+    /// Of a name. Locked while they are looked up, so that one request asks for all.
+    addresses: Mutex<Addresses>,
+}
+
+#[derive(Default)]
+struct Addresses {
+    found: Vec<SocketAddr>,
+    believed_until: Option<Instant>,
 }
 
 /// A connection on which one request may be sent.
@@ -48,8 +59,9 @@ pub struct Connection {
     pub authority: String,
     /// It carried requests before, so that the origin may have closed it meanwhile.
     pub is_reused: bool,
+    /// How long it may be kept unused.
+    pub idle_timeout: Duration,
     pool_key: u64,
-    idle_timeout: Duration,
 }
 
 /// What an origin sends on one connection in answer to one request.
@@ -90,15 +102,24 @@ impl Upstream {
         let mut fault = Fault::Unreachable;
         for offset in 0..origin.servers.len() {
             let server = &origin.servers[first.wrapping_add(offset) % origin.servers.len()];
-            for address in server.addresses().await {
-                match self.connect_to(&origin.settings, &server.settings, address, fresh).await {
-                    Ok(connection) => return Ok(connection),
+            let peers = server.peers(&origin.settings).await;
+            // A pooled connection to any address is better than a new one to the first.
+            for peer in peers.iter().filter(|_| !fresh) {
+                if let Some(stream) = self.connector.reused_stream(peer).await {
+                    return Ok(Connection::new(stream, true, peer, &origin.settings, server));
+                }
+            }
+            for peer in &peers {
+                match self.connector.new_stream(peer).await {
+                    Ok(stream) => {
+                        return Ok(Connection::new(stream, false, peer, &origin.settings, server));
+                    }
                     Err(error) => {
                         fault = Fault::of_connect(&error);
                         tracing::warn!(
                             origin = origin.settings.name,
                             server = server.settings.authority,
-                            %address,
+                            address = %peer.address(),
                             reason = fault.label(),
                             %error,
                             "no connection to an origin server"
@@ -108,35 +129,6 @@ impl Upstream {
             }
         }
         Err(fault)
-    }
-
-    async fn connect_to(
-        &self,
-        origin: &Origin,
-        server: &OriginServer,
-        address: SocketAddr,
-        fresh: bool,
-    ) -> pingora::Result<Connection> {
-        // A certificate is made out to a name; an address is looked for among its subjects too.
-        let mut peer = HttpPeer::new(address, server.tls, server.host.clone());
-        peer.options.connection_timeout = Some(origin.connect_timeout);
-        peer.options.total_connection_timeout = Some(origin.connect_timeout);
-        let pool_key = peer.reuse_hash();
-        let pooled = if fresh { None } else { self.connector.reused_stream(&peer).await };
-        let is_reused = pooled.is_some();
-        let stream = match pooled {
-            Some(stream) => stream,
-            None => self.connector.new_stream(&peer).await?,
-        };
-        let (reader, writer) = transport::split(stream, BytesMut::new(), origin.read_timeout);
-        Ok(Connection {
-            answer: Answer { reader, interim_heads: 0 },
-            writer,
-            authority: server.authority.clone(),
-            is_reused,
-            pool_key,
-            idle_timeout: origin.idle_timeout,
-        })
     }
 
     /// Keeps a connection whose answer was read to its end for the next request.
@@ -151,28 +143,64 @@ impl Upstream {
 }
 
 impl Server {
-    async fn addresses(&self) -> Vec<SocketAddr> {
-        if let Ok(address) = self.settings.host.parse::<IpAddr>() {
-            return vec![(address, self.settings.port).into()];
+    /// What to connect to, one for each address.
+    async fn peers(&self, origin: &Origin) -> Vec<HttpPeer> {
+        let addresses = match self.settings.host.parse::<IpAddr>() {
+            Ok(address) => vec![(address, self.settings.port).into()],
+            Err(_) => self.look_up(origin.connect_timeout).await,
+        };
+        let peer = |address| {
+            // A certificate is made out to a name; an address is looked for in it likewise.
+            let mut peer = HttpPeer::new(address, self.settings.tls, self.settings.host.clone());
+            peer.options.connection_timeout = Some(origin.connect_timeout);
+            peer.options.total_connection_timeout = Some(origin.connect_timeout);
+            peer
+        };
+        addresses.into_iter().map(peer).collect()
+    }
+
+    async fn look_up(&self, within: Duration) -> Vec<SocketAddr> {
+        let mut known = self.addresses.lock().await;
+        if known.believed_until.is_some_and(|until| Instant::now() < until) {
+            return known.found.clone();
         }
-        let known = self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((found_at, addresses)) = &known
-            && found_at.elapsed() < ADDRESSES_LAST
-        {
-            return addresses.clone();
-        }
-        match tokio::net::lookup_host((self.settings.host.as_str(), self.settings.port)).await {
+        let name = (self.settings.host.as_str(), self.settings.port);
+        let looked_up = match tokio::time::timeout(within, tokio::net::lookup_host(name)).await {
+            Ok(result) => result,
+            Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+        };
+        let lasts = match looked_up {
             Ok(found) => {
-                let addresses: Vec<_> = found.collect();
-                let mut known = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-                *known = Some((Instant::now(), addresses.clone()));
-                addresses
+                known.found = found.collect();
+                ADDRESSES_LAST
             }
+            // Addresses that worked are better than none.
             Err(error) => {
                 tracing::warn!(host = self.settings.host, %error, "no address for an origin server");
-                // An address that worked is better than none.
-                known.map(|(_, addresses)| addresses).unwrap_or_default()
+                FAILURE_LASTS
             }
+        };
+        known.believed_until = Some(Instant::now() + lasts);
+        known.found.clone()
+    }
+}
+
+impl Connection {
+    fn new(
+        stream: Stream,
+        is_reused: bool,
+        peer: &HttpPeer,
+        origin: &Origin,
+        server: &Server,
+    ) -> Self {
+        let (reader, writer) = transport::split(stream, BytesMut::new(), origin.read_timeout);
+        Self {
+            answer: Answer { reader, interim_heads: 0 },
+            writer,
+            authority: server.settings.authority.clone(),
+            is_reused,
+            idle_timeout: origin.idle_timeout,
+            pool_key: peer.reuse_hash(),
         }
     }
 }
@@ -180,13 +208,9 @@ impl Server {
 impl Answer {
     /// The next head, interim ones included. Takes as long as it takes: the caller knows when the
     /// clock begins to run.
-    pub async fn read_head(
-        &mut self,
-        method: &Method,
-        limits: &HeadLimits,
-    ) -> Result<ResponseHead, Fault> {
+    pub async fn read_head(&mut self, method: &Method) -> Result<ResponseHead, Fault> {
         loop {
-            let parsed = response::parse(&mut self.reader.buf, limits, method);
+            let parsed = response::parse(&mut self.reader.buf, &HeadLimits::OF_ANSWERS, method);
             if let Some(head) = parsed.map_err(Fault::Garbage)? {
                 self.interim_heads += usize::from(head.is_interim());
                 if self.interim_heads > INTERIM_HEADS_MAX {

@@ -46,7 +46,11 @@ pub fn same(a: Authority<'_>, b: Authority<'_>, default_port: u16) -> bool {
 fn is_name(host: &str) -> bool {
     let name = host.strip_suffix('.').unwrap_or(host);
     let last_label = name.rsplit('.').next().unwrap_or("");
-    if last_label.starts_with(|c: char| c.is_ascii_digit()) {
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !last_label.is_empty() && is_number(last_label)
+        || last_label.to_ascii_lowercase().strip_prefix("0x").is_some_and(is_hex)
+    {
         // "127.1", "0177.0.0.1" and "0x7f.1" are addresses to some parsers and names to others.
         return host.parse::<Ipv4Addr>().is_ok();
     }
@@ -69,6 +73,7 @@ mod tests {
         assert_eq!(read("Example.COM"), Some(("Example.COM", None)));
         assert_eq!(read("example.com."), Some(("example.com.", None)));
         assert_eq!(read("a_b.example:8080"), Some(("a_b.example", Some(8080))));
+        assert_eq!(read("3f2a1b0c"), Some(("3f2a1b0c", None)));
         assert_eq!(read("127.0.0.1:1"), Some(("127.0.0.1", Some(1))));
         assert_eq!(read("[::1]"), Some(("[::1]", None)));
         assert_eq!(read("[2001:db8::1]:443"), Some(("[2001:db8::1]", Some(443))));

@@ -61,6 +61,9 @@ const SIZE_LINE_BYTES_MAX: usize = 512;
 /// All chunk extensions of one body together, so that they cannot be used to send for free.
 const EXTENSION_BYTES_MAX: usize = 16 * 1024;
 
+/// A trailer section: nobody needs a large one, and it is read again whenever it has grown.
+const TRAILER_BYTES_MAX: usize = 16 * 1024;
+
 impl Decoder {
     /// A decoder at the beginning of a body.
     pub fn new(framing: Framing, forbidden: ForbiddenTrailers, limits: HeadLimits) -> Self {
@@ -172,7 +175,7 @@ impl Decoder {
         }
         let end = memchr::memmem::find(buf, b"\r\n\r\n");
         let section = end.map_or(buf.len(), |end| end + 4);
-        if section > self.limits.head_bytes_max {
+        if section > self.limits.head_bytes_max.min(TRAILER_BYTES_MAX) {
             return Err("the trailer section is too large");
         }
         if !line_ends_are_crlf(&buf[..section]) {
@@ -254,6 +257,15 @@ pub enum Encoding {
     Plain,
     /// Chunked, with trailers.
     Chunked,
+}
+
+impl From<Framing> for Encoding {
+    fn from(framing: Framing) -> Self {
+        match framing {
+            Framing::Chunked => Self::Chunked,
+            Framing::Empty | Framing::Length(_) | Framing::UntilClose => Self::Plain,
+        }
+    }
 }
 
 impl Encoding {

@@ -47,7 +47,7 @@ impl RequestHead {
 
     /// Sending it twice does what sending it once does (RFC 9110, section 9.2.2).
     pub fn is_idempotent(&self) -> bool {
-        matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE")
+        matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
     }
 }
 
@@ -77,6 +77,7 @@ pub enum BadRequest {
     TransferCodingInHttp10,
     TransferCodingNotChunked,
     TransferCodingUnknown,
+    ConnectionOptions,
     Expectation,
 }
 
@@ -110,45 +111,58 @@ impl BadRequest {
             Self::TransferCodingInHttp10 => (400, "HTTP/1.0 has no Transfer-Encoding"),
             Self::TransferCodingNotChunked => (400, "the final transfer coding is not chunked"),
             Self::TransferCodingUnknown => (501, "the transfer coding is not known here"),
+            Self::ConnectionOptions => (400, "there are too many connection options"),
             Self::Expectation => (417, "the expectation is not known here"),
         }
     }
 }
 
-/// Takes one head off the front of `buf`; `None` when more bytes are needed.
-///
-/// Bytes that can never become a good head are refused as soon as they are seen, without waiting
-/// for the rest.
-pub fn parse(buf: &mut BytesMut, limits: &HeadLimits) -> Result<Option<RequestHead>, BadRequest> {
-    // One empty line is left over by old clients after a body (RFC 9112, section 2.2).
-    let start = if buf.starts_with(b"\r\n") { 2 } else { 0 };
-    let text = &buf[start..];
-    let Some(end) = memchr::memmem::find(text, b"\r\n\r\n") else {
-        refuse_hopeless(text, limits)?;
-        return Ok(None);
-    };
-    let head_len = end + 4;
-    if text.starts_with(b"\r\n") {
-        return Err(BadRequest::EmptyLines);
-    }
-    check_sizes(&text[..head_len], limits)?;
-    if !line_ends_are_crlf(&text[..head_len]) {
-        return Err(BadRequest::LineEnd);
-    }
-    buf.advance(start);
-    let bytes = buf.split_to(head_len).freeze();
-    read_head(bytes, limits).map(Some)
+/// Reads heads off a buffer that grows. It remembers what it has looked at, so that a head that
+/// arrives byte by byte costs no more than one that arrives at once.
+#[derive(Debug, Default)]
+pub struct Parser {
+    scanned: usize,
 }
 
-fn refuse_hopeless(text: &[u8], limits: &HeadLimits) -> Result<(), BadRequest> {
-    check_sizes(text, limits)?;
-    if text.first() == Some(&b'\n') || text.starts_with(b"\r\n\r") {
-        return Err(BadRequest::EmptyLines);
+impl Parser {
+    /// Takes one head off the front of `buf`; `None` when more bytes are needed. Between calls,
+    /// bytes may only be appended.
+    ///
+    /// Bytes that can never become a good head are refused as soon as they are seen, without
+    /// waiting for the rest.
+    pub fn next(
+        &mut self,
+        buf: &mut BytesMut,
+        limits: &HeadLimits,
+    ) -> Result<Option<RequestHead>, BadRequest> {
+        // One empty line is left over by old clients after a body (RFC 9112, section 2.2).
+        let start = if buf.starts_with(b"\r\n") { 2 } else { 0 };
+        let text = &buf[start..];
+        if text.first() == Some(&b'\n') || text.starts_with(b"\r\n") {
+            return Err(BadRequest::EmptyLines);
+        }
+        // An end may have begun in what was seen before.
+        let from = self.scanned.saturating_sub(start + 3).min(text.len());
+        let end = memchr::memmem::find(&text[from..], b"\r\n\r\n").map(|at| from + at + 4);
+        let head = &text[..end.unwrap_or(text.len())];
+        check_sizes(head, limits)?;
+        check_bytes(&head[from..])?;
+        self.scanned = buf.len();
+        let Some(end) = end else { return Ok(None) };
+        self.scanned = 0;
+        buf.advance(start);
+        read_head(buf.split_to(end).freeze(), limits).map(Some)
     }
-    if !line_ends_are_crlf(text) {
+}
+
+/// Whether these bytes can stand in a head, wherever in it they stand.
+fn check_bytes(part: &[u8]) -> Result<(), BadRequest> {
+    // The first byte may be the second of a line end.
+    let lines = part.strip_prefix(b"\n").unwrap_or(part);
+    if !line_ends_are_crlf(lines) {
         return Err(BadRequest::LineEnd);
     }
-    if text.iter().any(|byte| is_control(*byte)) {
+    if part.iter().any(|byte| is_control(*byte)) {
         return Err(BadRequest::ControlByte);
     }
     Ok(())
@@ -205,11 +219,13 @@ fn read_head(bytes: Bytes, limits: &HeadLimits) -> Result<RequestHead, BadReques
         persistent: seen.persistent(version),
         // A 1.0 client cannot have meant it (RFC 9110, section 10.1.1).
         expects_continue: seen.expects_continue && version == Version::Http11,
-        upgrade: seen.upgrade && seen.connection_upgrade && version == Version::Http11,
+        upgrade: seen.upgrade == Some(true)
+            && seen.connection_upgrade
+            && version == Version::Http11,
         fields: Fields::from_parsed(&bytes, parsed.headers),
         target: match target {
             Target::Sent(text) => bytes.slice_ref(text.as_bytes()),
-            Target::EmptyPath(query) => Bytes::from(format!("/{query}")),
+            Target::Made(text) => Bytes::from(text),
         },
         authority: authority.map(|text| bytes.slice_ref(text)),
     };
@@ -217,9 +233,6 @@ fn read_head(bytes: Bytes, limits: &HeadLimits) -> Result<RequestHead, BadReques
 }
 
 fn refusal(error: httparse::Error, bytes: &[u8]) -> BadRequest {
-    if bytes.iter().any(|byte| is_control(*byte)) {
-        return BadRequest::ControlByte;
-    }
     match error {
         httparse::Error::TooManyHeaders => BadRequest::TooManyFields,
         httparse::Error::HeaderName | httparse::Error::HeaderValue | httparse::Error::NewLine => {
@@ -256,7 +269,9 @@ struct Seen<'a> {
     close: bool,
     keep_alive: bool,
     connection_upgrade: bool,
-    upgrade: bool,
+    connection_options: usize,
+    /// Whether every offered protocol may be passed on.
+    upgrade: Option<bool>,
     expects_continue: bool,
 }
 
@@ -291,12 +306,16 @@ impl<'a> Seen<'a> {
                 }
                 10 if name.eq_ignore_ascii_case("connection") => {
                     for option in super::fields::split_list(value) {
+                        seen.connection_options += 1;
                         seen.close |= option.eq_ignore_ascii_case(b"close");
                         seen.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                         seen.connection_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
                     }
                 }
-                7 if name.eq_ignore_ascii_case("upgrade") => seen.upgrade |= may_pass_on(value),
+                7 if name.eq_ignore_ascii_case("upgrade") => {
+                    // All lines are forwarded or none.
+                    seen.upgrade = Some(seen.upgrade.unwrap_or(true) && may_pass_on(value));
+                }
                 6 if name.eq_ignore_ascii_case("expect") => {
                     if !value.eq_ignore_ascii_case(b"100-continue") && version == Version::Http11 {
                         return Err(BadRequest::Expectation);
@@ -305,6 +324,9 @@ impl<'a> Seen<'a> {
                 }
                 _ => {}
             }
+        }
+        if seen.connection_options > super::CONNECTION_OPTIONS_MAX {
+            return Err(BadRequest::ConnectionOptions);
         }
         seen.codings = has_coding.then(|| judge(&codings));
         Ok(seen)
@@ -379,8 +401,8 @@ fn may_pass_on(upgrade: &[u8]) -> bool {
 /// The origin-form of a target.
 enum Target<'a> {
     Sent(&'a str),
-    /// An absolute target without a path, which means `/`, and perhaps its query.
-    EmptyPath(&'a str),
+    /// Of an absolute target without a path.
+    Made(String),
 }
 
 /// The origin-form of any target, and the authority of an absolute one (RFC 9112, section 3.2).
@@ -405,7 +427,12 @@ fn read_target<'a>(
     }
     let rest = &raw[scheme_end + 3..];
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let target = if path.starts_with('/') { Target::Sent(path) } else { Target::EmptyPath(path) };
+    let target = match path {
+        // RFC 9112, section 3.2.4.
+        "" if method == Method::OPTIONS => Target::Made("*".into()),
+        path if path.starts_with('/') => Target::Sent(path),
+        query => Target::Made(format!("/{query}")),
+    };
     Ok((target, Some(authority.as_bytes())))
 }
 

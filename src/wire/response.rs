@@ -1,10 +1,11 @@
 //! Response heads from an origin, read as strictly as requests: what an origin sends is input too.
 
-use super::fields::{FIELDS_CEILING, Fields, line_ends_are_crlf, place, split_list};
+use super::fields::{FIELDS_CEILING, Fields, line_ends_are_crlf, place};
 use super::{Framing, HeadLimits, Version};
 use bytes::{Bytes, BytesMut};
 use http::Method;
 use std::mem::MaybeUninit;
+use std::time::Duration;
 
 /// A response head that can be read in one way only.
 #[derive(Clone, Debug)]
@@ -29,6 +30,13 @@ impl ResponseHead {
         &self.bytes[self.reason.0 as usize..self.reason.1 as usize]
     }
 
+    /// How long the origin says that it keeps an unused connection: `Keep-Alive: timeout=5`.
+    pub fn kept_for(&self) -> Option<Duration> {
+        let mut options = self.fields.tokens("keep-alive");
+        let seconds = options.find_map(|option| option.strip_prefix(b"timeout="))?;
+        std::str::from_utf8(seconds).ok()?.parse().ok().map(Duration::from_secs)
+    }
+
     /// 1xx other than 101: another head follows.
     pub fn is_interim(&self) -> bool {
         (100..200).contains(&self.status) && self.status != 101
@@ -44,14 +52,14 @@ pub fn parse(
     limits: &HeadLimits,
     method: &Method,
 ) -> Result<Option<ResponseHead>, Garbage> {
+    let expected = b"HTTP/1.";
+    let compared = buf.len().min(expected.len());
+    if buf[..compared] != expected[..compared] {
+        return Err("it does not begin with HTTP/1.");
+    }
     let Some(end) = memchr::memmem::find(buf, b"\r\n\r\n") else {
         if buf.len() > limits.head_bytes_max {
             return Err("the head is too large");
-        }
-        let expected = b"HTTP/1.";
-        let compared = buf.len().min(expected.len());
-        if buf[..compared] != expected[..compared] {
-            return Err("it does not begin with HTTP/1.");
         }
         return if line_ends_are_crlf(buf) {
             Ok(None)
@@ -78,6 +86,9 @@ pub fn parse(
     let reason = if reason.is_empty() { (0, 0) } else { place(&bytes, reason) };
     let fields = Fields::from_parsed(&bytes, parsed.headers);
     let framing = read_framing(&fields, status, version, method)?;
+    if fields.tokens("connection").count() > super::CONNECTION_OPTIONS_MAX {
+        return Err("there are too many connection options");
+    }
     let persistent = persistent(&fields, version) && framing != Framing::UntilClose;
     Ok(Some(ResponseHead { status, version, framing, persistent, fields, bytes, reason }))
 }
@@ -131,8 +142,6 @@ fn split_list_strictly(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn persistent(fields: &Fields, version: Version) -> bool {
-    let has = |option: &[u8]| {
-        fields.all("connection").flat_map(split_list).any(|o| o.eq_ignore_ascii_case(option))
-    };
+    let has = |option: &[u8]| fields.tokens("connection").any(|o| o.eq_ignore_ascii_case(option));
     !has(b"close") && (version == Version::Http11 || has(b"keep-alive"))
 }

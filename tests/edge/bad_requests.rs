@@ -294,6 +294,32 @@ fn a_refusal_ends_a_pipeline_and_what_came_before_is_answered() {
 }
 
 #[test]
+fn connection_options_without_end_are_refused() {
+    let edge = Untouched::new("");
+    let options = "a,".repeat(33);
+    refused(
+        &edge.brim,
+        format!("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: {options}\r\n\r\n"),
+        400,
+    );
+}
+
+#[test]
+fn a_bad_chunk_is_found_wherever_it_is_in_what_has_arrived() {
+    let edge = Untouched::new("");
+    for expect in ["", "Expect: 100-continue\r\n"] {
+        let good = format!("400\r\n{}\r\n", "x".repeat(1024)).repeat(20);
+        refused(
+            &edge.brim,
+            format!(
+                "POST / HTTP/1.1\r\nHost: a.test\r\n{expect}Transfer-Encoding: chunked\r\n\r\n{good}zz\r\n"
+            ),
+            400,
+        );
+    }
+}
+
+#[test]
 fn an_expectation_that_nobody_knows_is_refused() {
     let edge = Untouched::new("");
     refused(&edge.brim, "GET / HTTP/1.1\r\nHost: a.test\r\nExpect: tea\r\n\r\n", 417);

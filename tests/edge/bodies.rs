@@ -199,3 +199,46 @@ fn a_get_with_a_body_is_passed_with_it() {
     assert_eq!(answer.status, 200);
     assert_eq!(telling.recv().expect("told"), b"abc");
 }
+
+#[test]
+fn a_client_that_stops_sending_gets_the_rest_of_an_early_answer() {
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let origin = Origin::start(move |peer| {
+        peer.head();
+        peer.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 100000\r\n\r\n");
+        let _ = released.lock().expect("lock").recv();
+        peer.send(vec![b'x'; 100_000]);
+        peer.rest();
+    });
+    let brim = Brim::in_front_of(origin.address());
+    let mut client = Client::connect(brim.address());
+    client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000\r\n\r\nhalf");
+    let head = client.answer_without_body();
+    assert_eq!((head.status, head.field("connection")), (413, Some("close")));
+    client.finish();
+    release.send(()).expect("the origin waits");
+    assert_eq!(client.rest().len(), 100_000);
+}
+
+#[test]
+fn a_body_in_tiny_chunks_is_passed_in_larger_ones() {
+    let (told, telling) = mpsc::channel();
+    let told = Mutex::new(told);
+    let origin = Origin::start(move |peer| {
+        peer.head();
+        let raw = peer.read_until(b"0\r\n\r\n");
+        told.lock().expect("lock").send(raw).expect("the test listens");
+        peer.send(OK);
+    });
+    let brim = Brim::in_front_of(origin.address());
+    let mut client = Client::connect(brim.address());
+    let mut request =
+        "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
+    request += &"1\r\nx\r\n".repeat(10_000);
+    request += "0\r\n\r\n";
+    assert_eq!(client.ask(request).status, 200);
+    let raw = telling.recv().expect("told");
+    assert_eq!(raw.iter().filter(|byte| **byte == b'x').count(), 10_000);
+    assert!(raw.len() < 11_000, "{} bytes for 10,000", raw.len());
+}

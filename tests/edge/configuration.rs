@@ -58,7 +58,7 @@ hosts = ['a.test']
     let expected = [
         "edge.toml:2: server.htpp: unknown key; did you mean `http`?".to_owned(),
         "edge.toml:3: server.admin: expected an address with a port, such as \"0.0.0.0:8080\" or \"[::]:8080\"".into(),
-        "edge.toml:4: server.threads: expected a whole number".into(),
+        "edge.toml:4: server.threads: expected a whole number up to 1024; 0 for one per core".into(),
         "edge.toml:6: server.limits.header_timout: unknown key; did you mean `header_timeout`?".into(),
         format!("edge.toml:7: server.limits.idle_timeout: {duration}"),
         "edge.toml:8: server.limits.write_timeout: expected a duration above 0".into(),
@@ -93,6 +93,8 @@ fn a_file_that_is_not_toml_is_named_with_its_line() {
     assert!(found.iter().all(|line| line.starts_with("edge.toml:")), "{found:#?}");
     assert!(!found.is_empty());
     assert!(!problems("[server]\nadmin = 1\nadmin = 2\n").is_empty());
+    let deaf = problems(&format!("[server]\nhttp = []\n{GOOD}"));
+    assert_eq!(deaf, ["edge.toml:1: server.http: expected at least one plain listener"]);
     assert_eq!(problems(""), ["edge.toml:1: site: at least one [[site]] is needed"]);
 }
 

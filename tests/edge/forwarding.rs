@@ -182,6 +182,33 @@ fn an_absolute_target_arrives_in_origin_form() {
 }
 
 #[test]
+fn options_for_a_whole_server_keep_their_asterisk() {
+    let origin = Origin::ok();
+    let brim = Brim::in_front_of(origin.address());
+    let mut client = Client::connect(brim.address());
+    client.ask("OPTIONS http://a.test HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert!(origin.only_head().starts_with("OPTIONS * HTTP/1.1\r\n"));
+}
+
+#[test]
+fn a_client_over_ipv6_is_named_in_brackets_where_the_grammar_wants_them() {
+    let origin = Origin::ok();
+    let brim = Brim::configured(&format!(
+        "[server]\nhttp = ['[::1]:0']\n[[origin]]\nname = 'o'\nservers = ['http://{}']\n\
+         [[site]]\nhosts = ['[::1]']\norigin = 'o'\n",
+        origin.address()
+    ));
+    let answer = Client::connect(brim.address()).ask("GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n");
+    assert_eq!(answer.status, 200);
+    let head = origin.only_head();
+    assert!(head.contains("\r\nX-Forwarded-For: ::1\r\n"), "{head}");
+    assert!(
+        head.contains("\r\nForwarded: for=\"[::1]\";host=\"[::1]:80\";proto=http\r\n"),
+        "{head}"
+    );
+}
+
+#[test]
 fn options_are_forwarded_as_often_as_they_may_be() {
     let origin = Origin::ok();
     let brim = Brim::in_front_of(origin.address());

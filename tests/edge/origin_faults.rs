@@ -244,3 +244,40 @@ fn an_origin_that_fails_during_an_upload_is_reported_to_the_client() {
     let answer = client.answer();
     assert_eq!((answer.status, answer.field("connection")), (502, Some("close")));
 }
+
+#[test]
+fn half_an_answer_does_not_look_whole_to_an_old_client() {
+    let origin = Origin::start(|peer| {
+        peer.head();
+        peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\npartial\r\n");
+    });
+    let brim = brim_for(origin.address());
+    let mut client = Client::connect(brim.address());
+    client.send("GET / HTTP/1.0\r\nHost: a.test\r\n\r\n");
+    let mut seen = Vec::new();
+    let error = std::io::Read::read_to_end(client.stream(), &mut seen).expect_err("a reset");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn an_origin_that_keeps_connections_for_a_moment_only_is_not_asked_on_old_ones() {
+    let origin = Origin::answering(
+        "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 2\r\n\r\nok",
+    );
+    let brim = brim_for(origin.address());
+    let mut client = Client::connect(brim.address());
+    for _ in 0..3 {
+        assert_eq!(client.ask(get("/")).status, 200);
+    }
+    assert_eq!(origin.connections(), 3);
+}
+
+#[test]
+fn the_limit_for_heads_of_requests_is_not_one_for_answers() {
+    let large = "x".repeat(5000);
+    let origin =
+        Origin::answering(format!("HTTP/1.1 200 OK\r\nX: {large}\r\nContent-Length: 0\r\n\r\n"));
+    let brim = Brim::with(origin.address(), "head_size = '1KiB'", "");
+    let answer = Client::connect(brim.address()).ask(get("/"));
+    assert_eq!((answer.status, answer.field("x").map(str::len)), (200, Some(5000)));
+}

@@ -93,7 +93,14 @@ fn a_change_to_another_http_is_not_passed_on() {
     let origin = Origin::ok();
     let brim = Brim::in_front_of(origin.address());
     let mut client = Client::connect(brim.address());
-    for protocol in ["h2c", "websocket, h2c", "HTTP/2.0", "TLS/1.2"] {
+    for protocol in [
+        "h2c",
+        "websocket, h2c",
+        "websocket\r\nUpgrade: h2c",
+        "h2c\r\nUpgrade: websocket",
+        "HTTP/2.0",
+        "TLS/1.2",
+    ] {
         let request = UPGRADE.replace("Upgrade: websocket", &format!("Upgrade: {protocol}"));
         assert_eq!(client.ask(request).status, 200);
         let head = origin.heads().pop().expect("a head");
@@ -126,4 +133,19 @@ fn an_answer_that_demands_an_upgrade_says_to_what() {
     let answer = Client::connect(brim.address()).ask(get("/"));
     assert_eq!((answer.status, answer.field("upgrade")), (426, Some("websocket")));
     assert_eq!(answer.field("connection"), Some("upgrade"));
+}
+
+#[test]
+fn a_switch_in_the_middle_of_a_body_is_refused() {
+    let origin = Origin::start(|peer| {
+        peer.head();
+        peer.send(SWITCHED);
+        peer.rest();
+    });
+    let brim = Brim::in_front_of(origin.address());
+    let mut client = Client::connect(brim.address());
+    let head =
+        UPGRADE.replace("GET", "POST").replace("\r\n\r\n", "\r\nContent-Length: 9\r\n\r\nhalf");
+    let answer = client.ask(head);
+    assert_eq!((answer.status, answer.field("connection")), (502, Some("close")));
 }

@@ -144,6 +144,15 @@ impl Peer {
         bytes
     }
 
+    /// Everything up to and with these bytes.
+    pub(crate) fn read_until(&mut self, end: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(end) {
+            bytes.extend(self.read_exactly(1));
+        }
+        bytes
+    }
+
     /// Sends back whatever comes, until the edge closes.
     pub(crate) fn echo(&mut self) {
         let mut back = self.stream.get_ref().try_clone().expect("cloned");

@@ -57,7 +57,7 @@ impl Brim {
     pub fn add_edge(&mut self, settings: Settings, log: AccessLog) -> io::Result<Vec<SocketAddr>> {
         let addresses = settings.server.http.clone();
         let connections = settings.server.limits.connections;
-        let edge = Edge::new(Arc::new(settings), log, self.running.clone());
+        let edge = Edge::new(Arc::new(settings), log, self.running.clone())?;
         let bound = self.add("edge", edge, &addresses)?;
         tell_of_few_files(connections);
         Ok(bound)

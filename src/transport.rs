@@ -17,6 +17,9 @@ const ROOM_BYTES_MAX: usize = 64 * 1024;
 /// Pieces smaller than this are put together, so that a body in tiny chunks does not cost a system
 /// call and a packet for each.
 const SMALL_PIECE_BYTES: usize = 4 * 1024;
+/// What may still be sent after the last answer on a connection, before it is cut off.
+const DRAINED_BYTES_MAX: usize = 1024 * 1024;
+const DRAINED_FOR_MAX: Duration = Duration::from_secs(2);
 /// What a look ahead may hold of a body.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -74,6 +77,23 @@ pub fn join(reader: Reader, writer: Writer) -> (Stream, BytesMut) {
     (reader.half.unsplit(writer.half), buf)
 }
 
+/// Closes after the last answer: says so, then reads a little of what the other side may still be
+/// sending. A connection closed with bytes unread is reset, and the reset can overtake the answer.
+pub async fn close(mut reader: Reader, mut writer: Writer) {
+    let _ = in_time(DRAINED_FOR_MAX, writer.half.shutdown()).await;
+    let mut drained = 0;
+    let drain = async {
+        while drained < DRAINED_BYTES_MAX {
+            reader.buf.clear();
+            match reader.fill(DRAINED_FOR_MAX).await {
+                Ok(read) if read > 0 => drained += read,
+                _ => break,
+            }
+        }
+    };
+    let _ = timeout(DRAINED_FOR_MAX, drain).await;
+}
+
 /// Breaks the connection with a reset. An answer that ends with its connection looks whole after
 /// an orderly close.
 #[allow(unsafe_code, reason = "Pingora's streams lend their descriptor as a number only")]
@@ -100,22 +120,6 @@ impl Reader {
             Ok(Err(error)) => Err(ReadError::Io(error)),
             Err(_) => Err(ReadError::Stalled),
         }
-    }
-
-    /// Reads and forgets until the other side closes, within bounds. A connection that is closed
-    /// with bytes unread is reset, and the reset can destroy the answer on its way.
-    pub async fn drain(&mut self, bytes_max: usize, within: Duration) {
-        let mut drained = 0;
-        let _ = timeout(within, async {
-            while drained < bytes_max {
-                self.buf.clear();
-                match self.fill(within).await {
-                    Ok(read) if read > 0 => drained += read,
-                    _ => break,
-                }
-            }
-        })
-        .await;
     }
 }
 

@@ -6,7 +6,7 @@ use crate::access_log::{AccessLog, Record};
 use crate::config::Settings;
 use crate::rules::forwarding;
 use crate::rules::site::SiteMap;
-use crate::transport::{self, Reader, Writer};
+use crate::transport;
 use crate::upstream::Upstream;
 use crate::wire::Version;
 use crate::wire::request::{Parser, RequestHead};
@@ -15,9 +15,10 @@ use bytes::BytesMut;
 use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
@@ -25,17 +26,13 @@ use tokio_util::task::TaskTracker;
 
 /// Room for the head that most clients send; more is made as it comes.
 const HEAD_BYTES_USUAL: usize = 4096;
-/// What a client may still send after the last answer on its connection, before it is cut off.
-const DRAINED_BYTES_MAX: usize = 1024 * 1024;
-const DRAINED_FOR_MAX: Duration = Duration::from_secs(2);
-
 /// Clients told at one time that there are too many connections.
 const REFUSALS_MAX: usize = 256;
 
 /// Everything that a connection needs to answer its requests.
 pub struct Edge {
-    pub(super) settings: Arc<Settings>,
-    pub(super) upstream: Upstream,
+    settings: Arc<Settings>,
+    upstream: Upstream,
     sites: SiteMap,
     log: AccessLog,
     running: TaskTracker,
@@ -80,12 +77,12 @@ impl ServerApp for Edge {
 
 impl Edge {
     /// `running` counts the connections.
-    pub fn new(settings: Arc<Settings>, log: AccessLog, running: TaskTracker) -> Self {
-        let upstream = Upstream::new(&settings.origins);
+    pub fn new(settings: Arc<Settings>, log: AccessLog, running: TaskTracker) -> io::Result<Self> {
+        let upstream = Upstream::new(&settings.origins)?;
         let sites = SiteMap::new(&settings.sites);
         let places = settings.server.limits.connections.min(Semaphore::MAX_PERMITS);
         let (places, refusals) = (Semaphore::new(places), Semaphore::new(REFUSALS_MAX));
-        Self { settings, upstream, sites, log, running, places, refusals }
+        Ok(Self { settings, upstream, sites, log, running, places, refusals })
     }
 
     async fn serve(&self, mut stream: Stream, peer: IpAddr, shutdown: &mut ShutdownWatch) {
@@ -164,9 +161,16 @@ impl Edge {
                         .await
                 } else {
                     let peer_is_trusted = trusted.iter().any(|network| network.contains(&peer));
-                    let scheme = "http";
-                    let job =
-                        Job { edge: self, head, site, peer, peer_is_trusted, scheme, shutdown };
+                    let job = Job {
+                        limits: &self.settings.server.limits,
+                        upstream: &self.upstream,
+                        head,
+                        site,
+                        peer,
+                        peer_is_trusted,
+                        scheme: "http",
+                        shutdown,
+                    };
                     pass::pass(job, stream, buf, &mut record).await
                 }
             }
@@ -216,14 +220,7 @@ impl Edge {
         if to.persistent {
             return Some(transport::join(reader, writer));
         }
-        close(reader, writer).await;
+        transport::close(reader, writer).await;
         None
     }
-}
-
-/// Closes after the last answer: says so, then reads a little of what the client may still be
-/// sending. A connection closed with bytes unread is reset, and the reset can overtake the answer.
-pub(super) async fn close(mut reader: Reader, mut writer: Writer) {
-    writer.shutdown().await;
-    reader.drain(DRAINED_BYTES_MAX, DRAINED_FOR_MAX).await;
 }

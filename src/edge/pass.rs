@@ -4,15 +4,14 @@
 //! client may send while it receives. Memory is bounded by one buffer a direction, because neither
 //! side is read faster than the other takes.
 
-use super::connection::{self, Edge};
 use super::respond::{Own, Recipient};
 use super::tunnel;
 use crate::access_log::Record;
-use crate::config::{HostHeader, Site};
+use crate::config::{HostHeader, Limits, Site};
 use crate::outcome::Outcome;
 use crate::rules::forwarding::{self, Hop, Onward};
 use crate::transport::{self, BodyReader, ReadError, Reader, WriteError, Writer};
-use crate::upstream::{Answer, Connection, Fault};
+use crate::upstream::{Answer, Connection, Fault, Upstream};
 use crate::wire::body::{Decoder, Encoding, ForbiddenTrailers, Frame};
 use crate::wire::request::RequestHead;
 use crate::wire::response::ResponseHead;
@@ -35,7 +34,8 @@ const CLOSE_TAKES: Duration = Duration::from_secs(1);
 /// One request to carry.
 #[derive(Clone, Copy)]
 pub(super) struct Job<'a> {
-    pub(super) edge: &'a Edge,
+    pub(super) limits: &'a Limits,
+    pub(super) upstream: &'a Upstream,
     pub(super) head: &'a RequestHead,
     pub(super) site: &'a Site,
     pub(super) peer: IpAddr,
@@ -87,7 +87,7 @@ pub(super) async fn pass(
     buf: BytesMut,
     record: &mut Record,
 ) -> Option<(Stream, BytesMut)> {
-    let limits = &job.edge.settings.server.limits;
+    let limits = job.limits;
     let (mut reader, mut writer) = transport::split(stream, buf, limits.write_timeout);
     let decoder = Decoder::new(job.head.framing, ForbiddenTrailers::Refuse, limits.head);
     let mut body = BodyReader::new(decoder, limits.body_timeout);
@@ -100,7 +100,7 @@ pub(super) async fn pass(
     record.sent_bytes = writer.sent_bytes;
     match ended {
         Ok(true) => return Some(transport::join(reader, writer)),
-        Ok(false) => connection::close(reader, writer).await,
+        Ok(false) => transport::close(reader, writer).await,
         Err(End::Reset(reason)) => {
             record.outcome = Outcome::Error(reason);
             transport::reset(reader, writer);
@@ -129,15 +129,14 @@ impl Job<'_> {
             let looked = client.body.look_ahead(client.reader, patience).await;
             looked.map_err(|error| End::of_client(&error))?;
         }
-        let upstream = &self.edge.upstream;
         let mut fresh = false;
         loop {
-            let connected = upstream.connect(self.site.origin, fresh).await;
+            let connected = self.upstream.connect(self.site.origin, fresh).await;
             let mut connection = connected.map_err(|fault| End::Own(Own::Origin(fault)))?;
             match self.exchange(&mut connection, client, record).await {
                 Ok(answered) => {
                     if answered.connection_can_be_reused {
-                        upstream.release(connection);
+                        self.upstream.release(connection);
                     }
                     return Ok(answered.client_can_ask_again);
                 }
@@ -157,9 +156,13 @@ impl Job<'_> {
         match self.converse(connection, client, record).await? {
             Conversed::Answered(answered) => Ok(answered),
             Conversed::Switched => {
-                let idle_timeout = self.edge.settings.server.limits.upgrade_idle_timeout;
                 let origin = (&mut connection.answer.reader, &mut connection.writer);
-                tunnel::run((client.reader, client.writer), origin, idle_timeout).await;
+                tunnel::run(
+                    (client.reader, client.writer),
+                    origin,
+                    self.limits.upgrade_idle_timeout,
+                )
+                .await;
                 Ok(Answered { client_can_ask_again: false, connection_can_be_reused: false })
             }
         }
@@ -213,7 +216,7 @@ impl Job<'_> {
             return Ok(Conversed::Switched);
         }
         let decoder = Decoder::new(head.framing, ForbiddenTrailers::Drop, HeadLimits::OF_ANSWERS);
-        let read_timeout = self.edge.upstream.settings(self.site.origin).read_timeout;
+        let read_timeout = self.upstream.settings(self.site.origin).read_timeout;
         let mut body = BodyReader::new(decoder, read_timeout);
         let encoding = Encoding::from(onward.framing);
         let download = pump(&mut body, &mut answer.reader, client.writer, encoding);
@@ -276,7 +279,7 @@ impl Job<'_> {
     }
 
     fn response_timeout(&self) -> Duration {
-        self.edge.upstream.settings(self.site.origin).response_timeout
+        self.upstream.settings(self.site.origin).response_timeout
     }
 
     fn onward(&self, head: &ResponseHead, upload: UploadState) -> Onward {
@@ -314,7 +317,7 @@ impl Job<'_> {
 
     fn log(&self, fault: Fault, authority: &str) {
         tracing::warn!(
-            origin = self.edge.upstream.settings(self.site.origin).name,
+            origin = self.upstream.settings(self.site.origin).name,
             server = authority,
             method = %self.head.method,
             target = self.head.target(),

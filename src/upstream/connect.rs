@@ -9,7 +9,9 @@ use bytes::BytesMut;
 use http::Method;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::protocols::Stream;
+use pingora::tls::{RootCertStore, load_platform_certs_incl_env_into_store};
 use pingora::upstreams::peer::{HttpPeer, Peer};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -72,8 +74,11 @@ pub struct Answer {
 }
 
 impl Upstream {
-    /// Nothing is connected yet.
-    pub fn new(origins: &[Arc<Origin>]) -> Self {
+    /// Nothing is connected yet. Fails when an origin needs root certificates and there are none
+    /// that can be used.
+    pub fn new(origins: &[Arc<Origin>]) -> io::Result<Self> {
+        let mut options = ConnectorOptions::new(IDLE_CONNECTIONS_MAX);
+        options.ca_file = roots(origins)?;
         let origins = origins.iter().map(|settings| OriginState {
             settings: settings.clone(),
             servers: settings
@@ -83,10 +88,8 @@ impl Upstream {
                 .collect(),
             turn: AtomicUsize::new(0),
         });
-        Self {
-            connector: TransportConnector::new(Some(ConnectorOptions::new(IDLE_CONNECTIONS_MAX))),
-            origins: origins.collect(),
-        }
+        let connector = TransportConnector::new(Some(options));
+        Ok(Self { connector, origins: origins.collect() })
     }
 
     /// The settings of the origin at this position.
@@ -142,6 +145,18 @@ impl Upstream {
     }
 }
 
+/// A file to take root certificates from instead of the system's. Pingora panics over roots that
+/// it cannot load, so they are tried before; where no origin speaks TLS it gets none to load.
+fn roots(origins: &[Arc<Origin>]) -> io::Result<Option<String>> {
+    let needs_roots = origins.iter().flat_map(|origin| &origin.servers).any(|server| server.tls);
+    if !needs_roots {
+        return Ok(Some("/dev/null".into()));
+    }
+    let loaded = load_platform_certs_incl_env_into_store(&mut RootCertStore::empty());
+    let named = |error| io::Error::other(format!("root certificates for https origins: {error}"));
+    loaded.map_err(named).map(|()| None)
+}
+
 impl Server {
     /// What to connect to, one for each address.
     async fn peers(&self, origin: &Origin) -> Vec<HttpPeer> {
@@ -167,7 +182,7 @@ impl Server {
         let name = (self.settings.host.as_str(), self.settings.port);
         let looked_up = match tokio::time::timeout(within, tokio::net::lookup_host(name)).await {
             Ok(result) => result,
-            Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
         let lasts = match looked_up {
             Ok(found) => {

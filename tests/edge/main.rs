@@ -13,4 +13,5 @@ mod origin_faults;
 mod passing;
 mod shutdown;
 mod sites;
+mod tls_origins;
 mod upgrades;

@@ -64,18 +64,29 @@ impl Brim {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("edge.toml");
         std::fs::write(&file, text).expect("written");
-        Self::spawn(folder, &["run", "--config", path_text(&file)])
+        Self::spawn(folder, &["run", "--config", path_text(&file)], &[])
+    }
+
+    /// The same, with this certificate authority and no other.
+    pub(crate) fn trusting(authority: &str, text: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, roots) = (folder.path().join("edge.toml"), folder.path().join("roots.pem"));
+        std::fs::write(&file, text).expect("written");
+        std::fs::write(&roots, authority).expect("written");
+        let arguments = ["run", "--config", path_text(&file)];
+        Self::spawn(folder, &arguments, &[("SSL_CERT_FILE", path_text(&roots))])
     }
 
     /// `brim demo` on a free port.
     pub(crate) fn demo(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self::spawn(folder, &[&["demo", "--listen", "127.0.0.1:0"], arguments].concat())
+        Self::spawn(folder, &[&["demo", "--listen", "127.0.0.1:0"], arguments].concat(), &[])
     }
 
-    fn spawn(folder: TempDir, arguments: &[&str]) -> Self {
+    fn spawn(folder: TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_brim"))
             .args(arguments)
+            .envs(environment.iter().copied())
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

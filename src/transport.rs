@@ -2,13 +2,16 @@
 //! over them.
 
 use crate::wire::body::{BadBody, Decoder, Encoding, Frame, Step};
+use crate::wire::fields::Fields;
 use bytes::{Bytes, BytesMut};
 use pingora::protocols::Stream;
-use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 /// Room for one read: little while little comes, more while reads fill it.
@@ -58,7 +61,8 @@ pub struct Reader {
 #[derive(Debug)]
 pub struct Writer {
     half: WriteHalf<Stream>,
-    stall_timeout: Duration,
+    /// How long the other side may take nothing.
+    pub stall_timeout: Duration,
     /// Bytes handed to the other side so far.
     pub sent_bytes: u64,
 }
@@ -123,6 +127,20 @@ impl Reader {
     }
 }
 
+/// Ends when the other side has broken the connection. One that has only finished sending still
+/// wants its answer. What arrives meanwhile is kept, within bounds, for whoever reads next.
+pub async fn broken(reader: &Mutex<Reader>) {
+    let mut reader = reader.lock().await;
+    while reader.buf.len() < ROOM_BYTES_MAX {
+        match reader.fill(Duration::MAX).await {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
+    std::future::pending().await
+}
+
 impl Writer {
     /// Writes all parts, in one system call where the other side takes them.
     pub async fn write(&mut self, parts: &[&[u8]]) -> Result<(), WriteError> {
@@ -173,7 +191,10 @@ async fn in_time<T>(
 pub struct BodyReader {
     decoder: Decoder,
     stall_timeout: Duration,
-    ahead: VecDeque<Frame>,
+    has_begun: Arc<AtomicBool>,
+    /// Content read ahead, and the trailers behind it.
+    ahead: BytesMut,
+    trailers_ahead: Option<Fields>,
     /// Found behind what was handed out last.
     bad: Option<BadBody>,
 }
@@ -181,19 +202,29 @@ pub struct BodyReader {
 impl BodyReader {
     /// A body that `decoder` frames.
     pub fn new(decoder: Decoder, stall_timeout: Duration) -> Self {
-        Self { decoder, stall_timeout, ahead: VecDeque::new(), bad: None }
+        let ahead = BytesMut::new();
+        let has_begun = Arc::default();
+        Self { decoder, stall_timeout, has_begun, ahead, trailers_ahead: None, bad: None }
     }
 
     /// Whether everything was read and handed out.
     pub fn is_done(&self) -> bool {
-        self.decoder.is_done() && self.ahead.is_empty()
+        self.decoder.is_done() && self.ahead.is_empty() && self.trailers_ahead.is_none()
+    }
+
+    /// Becomes true with the first piece that is handed out.
+    pub fn has_begun(&self) -> Arc<AtomicBool> {
+        self.has_begun.clone()
     }
 
     /// The next piece, or `None` at the end.
     pub async fn next(&mut self, from: &mut Reader) -> Result<Option<Frame>, ReadError> {
         loop {
             match self.step(from)? {
-                Step::Frame(Frame::Data(data)) => return Ok(Some(self.with_followers(data, from))),
+                Step::Frame(Frame::Data(data)) => {
+                    self.has_begun.store(true, Ordering::Relaxed);
+                    return Ok(Some(self.with_followers(data, from)));
+                }
                 Step::Frame(frame) => return Ok(Some(frame)),
                 Step::Done => return Ok(None),
                 Step::More => {}
@@ -205,16 +236,21 @@ impl BodyReader {
     }
 
     fn step(&mut self, from: &mut Reader) -> Result<Step, ReadError> {
-        match (self.ahead.pop_front(), self.bad) {
-            (Some(frame), _) => Ok(Step::Frame(frame)),
-            (None, Some(bad)) => Err(ReadError::Bad(bad)),
-            (None, None) => self.decoder.step(&mut from.buf).map_err(ReadError::Bad),
+        if !self.ahead.is_empty() {
+            return Ok(Step::Frame(Frame::Data(self.ahead.split().freeze())));
+        }
+        if let Some(trailers) = self.trailers_ahead.take() {
+            return Ok(Step::Frame(Frame::Trailers(trailers)));
+        }
+        match self.bad {
+            Some(bad) => Err(ReadError::Bad(bad)),
+            None => self.decoder.step(&mut from.buf).map_err(ReadError::Bad),
         }
     }
 
     /// Puts small pieces together as long as they are there already.
     fn with_followers(&mut self, first: Bytes, from: &mut Reader) -> Frame {
-        if first.len() >= SMALL_PIECE_BYTES || self.decoder.is_done() && self.ahead.is_empty() {
+        if first.len() >= SMALL_PIECE_BYTES || self.is_done() {
             return Frame::Data(first);
         }
         let mut together = BytesMut::new();
@@ -226,8 +262,8 @@ impl BodyReader {
                     }
                     together.extend_from_slice(&data);
                 }
-                Ok(Step::Frame(frame)) => {
-                    self.ahead.push_front(frame);
+                Ok(Step::Frame(Frame::Trailers(trailers))) => {
+                    self.trailers_ahead = Some(trailers);
                     break;
                 }
                 Ok(Step::Done | Step::More) => break,
@@ -250,20 +286,20 @@ impl BodyReader {
         from: &mut Reader,
         patience: Duration,
     ) -> Result<(), ReadError> {
-        let mut ahead_bytes = 0;
         let mut patience = patience;
         loop {
             match self.decoder.step(&mut from.buf).map_err(ReadError::Bad)? {
-                Step::Frame(frame) => {
-                    if let Frame::Data(data) = &frame {
-                        ahead_bytes += data.len();
-                    }
-                    self.ahead.push_back(frame);
+                Step::Frame(Frame::Data(data)) => {
+                    self.ahead.extend_from_slice(&data);
                     patience = Duration::ZERO;
                     continue;
                 }
+                Step::Frame(Frame::Trailers(trailers)) => {
+                    self.trailers_ahead = Some(trailers);
+                    return Ok(());
+                }
                 Step::Done => return Ok(()),
-                Step::More if ahead_bytes >= AHEAD_BYTES_MAX => return Ok(()),
+                Step::More if self.ahead.len() >= AHEAD_BYTES_MAX => return Ok(()),
                 Step::More => {}
             }
             match from.fill(patience).await {

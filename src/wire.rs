@@ -68,3 +68,11 @@ impl Framing {
         !matches!(self, Self::Empty | Self::Length(0))
     }
 }
+
+/// The value of Content-Length: 1*DIGIT and nothing else, no sign, no list, no space (RFC 9110,
+/// section 8.6). What does not fit into 63 bits is a negative number to somebody.
+fn length(value: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(value).ok()?;
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|length| is_number && *length <= i64::MAX as u64)
+}

@@ -44,7 +44,11 @@ pub struct Edge {
 /// The next thing that a client did.
 enum Next {
     Request(Box<RequestHead>),
-    Refused(Own),
+    /// `wants_body` is false for HEAD.
+    Refused {
+        own: Own,
+        wants_body: bool,
+    },
     /// It left, or waited too long for nothing.
     Gone,
 }
@@ -66,7 +70,8 @@ impl ServerApp for Edge {
         let Ok(_place) = self.places.try_acquire() else {
             // In a flood the rest is closed without a word.
             if let Ok(_refusal) = self.refusals.try_acquire() {
-                self.refuse(stream, BytesMut::new(), peer, Own::TooManyConnections).await;
+                let own = Own::TooManyConnections;
+                self.refuse(stream, BytesMut::new(), peer, own, true).await;
             }
             return None;
         };
@@ -90,7 +95,9 @@ impl Edge {
         loop {
             let head = match self.next(&mut stream, &mut buf, shutdown).await {
                 Next::Request(head) => head,
-                Next::Refused(own) => return self.refuse(stream, buf, peer, own).await,
+                Next::Refused { own, wants_body } => {
+                    return self.refuse(stream, buf, peer, own, wants_body).await;
+                }
                 Next::Gone => return,
             };
             match self.answer(stream, buf, &head, peer, shutdown).await {
@@ -111,10 +118,11 @@ impl Edge {
         let mut deadline = None;
         let mut parser = Parser::default();
         loop {
+            let wants_body = !buf.starts_with(b"HEAD ");
             match parser.next(buf, &limits.head) {
                 Ok(Some(head)) => return Next::Request(Box::new(head)),
                 Ok(None) => {}
-                Err(bad) => return Next::Refused(Own::BadRequest(bad)),
+                Err(bad) => return Next::Refused { own: Own::BadRequest(bad), wants_body },
             }
             // The empty line that old clients send after a body is not the beginning of a head.
             let is_idle = buf.is_empty() || &buf[..] == b"\r\n";
@@ -132,7 +140,7 @@ impl Edge {
             };
             match read {
                 Ok(Ok(bytes)) if bytes > 0 => {}
-                Err(_) if !is_idle => return Next::Refused(Own::HeadTimeout),
+                Err(_) if !is_idle => return Next::Refused { own: Own::HeadTimeout, wants_body },
                 Ok(_) | Err(_) => return Next::Gone,
             }
         }
@@ -197,9 +205,16 @@ impl Edge {
     }
 
     /// Answers what could not be read, and closes: nobody knows where the next request begins.
-    async fn refuse(&self, stream: Stream, buf: BytesMut, peer: IpAddr, own: Own) {
+    async fn refuse(
+        &self,
+        stream: Stream,
+        buf: BytesMut,
+        peer: IpAddr,
+        own: Own,
+        wants_body: bool,
+    ) {
         let mut record = Record::new(SystemTime::now(), peer, None);
-        let to = Recipient { version: Version::Http11, persistent: false, wants_body: true };
+        let to = Recipient { version: Version::Http11, persistent: false, wants_body };
         self.write_own(stream, buf, own, to, &mut record).await;
         self.log.write(&record);
     }

@@ -12,7 +12,8 @@ use crate::outcome::Outcome;
 use crate::rules::forwarding::{self, Hop, Onward};
 use crate::transport::{self, BodyReader, ReadError, Reader, WriteError, Writer};
 use crate::upstream::{Answer, Connection, Fault, Upstream};
-use crate::wire::body::{Decoder, Encoding, ForbiddenTrailers, Frame};
+use crate::wire::body::{Decoder, Encoding, Frame, Sender};
+use crate::wire::fields::Fields;
 use crate::wire::request::RequestHead;
 use crate::wire::response::ResponseHead;
 use crate::wire::{Framing, HeadLimits, Version};
@@ -22,8 +23,11 @@ use pingora::server::ShutdownWatch;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::Mutex;
 
 /// How long the first byte of a chunked body is awaited before the origin hears of the request.
 const FIRST_CHUNK_PATIENCE: Duration = Duration::from_secs(1);
@@ -88,16 +92,18 @@ pub(super) async fn pass(
     record: &mut Record,
 ) -> Option<(Stream, BytesMut)> {
     let limits = job.limits;
-    let (mut reader, mut writer) = transport::split(stream, buf, limits.write_timeout);
-    let decoder = Decoder::new(job.head.framing, ForbiddenTrailers::Refuse, limits.head);
+    let (reader, mut writer) = transport::split(stream, buf, limits.write_timeout);
+    let reader = Mutex::new(reader);
+    let decoder = Decoder::new(job.head.framing, Sender::Client, limits.head);
     let mut body = BodyReader::new(decoder, limits.body_timeout);
-    let mut client = Client { reader: &mut reader, writer: &mut writer, body: &mut body };
+    let mut client = Client { reader: &reader, writer: &mut writer, body: &mut body };
 
     let ended = match job.carry(&mut client, record).await {
         Err(End::Own(own)) => job.answer_ourselves(own, &mut client, record).await,
         ended => ended,
     };
     record.sent_bytes = writer.sent_bytes;
+    let reader = reader.into_inner();
     match ended {
         Ok(true) => return Some(transport::join(reader, writer)),
         Ok(false) => transport::close(reader, writer).await,
@@ -114,7 +120,8 @@ pub(super) async fn pass(
 
 /// The client's side of a request.
 struct Client<'a> {
-    reader: &'a mut Reader,
+    /// Locked by the upload, and after it by whoever watches for the client's end.
+    reader: &'a Mutex<Reader>,
     writer: &'a mut Writer,
     body: &'a mut BodyReader,
 }
@@ -126,7 +133,8 @@ impl Job<'_> {
         if self.head.framing == Framing::Chunked {
             let is_asked_first = self.head.expects_continue;
             let patience = if is_asked_first { Duration::ZERO } else { FIRST_CHUNK_PATIENCE };
-            let looked = client.body.look_ahead(client.reader, patience).await;
+            let mut reader = client.reader.lock().await;
+            let looked = client.body.look_ahead(&mut reader, patience).await;
             looked.map_err(|error| End::of_client(&error))?;
         }
         let mut fresh = false;
@@ -156,13 +164,10 @@ impl Job<'_> {
         match self.converse(connection, client, record).await? {
             Conversed::Answered(answered) => Ok(answered),
             Conversed::Switched => {
+                let mut reader = client.reader.lock().await;
                 let origin = (&mut connection.answer.reader, &mut connection.writer);
-                tunnel::run(
-                    (client.reader, client.writer),
-                    origin,
-                    self.limits.upgrade_idle_timeout,
-                )
-                .await;
+                let idle_timeout = self.limits.upgrade_idle_timeout;
+                tunnel::run((&mut reader, client.writer), origin, idle_timeout).await;
                 Ok(Answered { client_can_ask_again: false, connection_can_be_reused: false })
             }
         }
@@ -189,8 +194,16 @@ impl Job<'_> {
         let sent_at = Instant::now();
         let was_taken = to_origin.write(&[&head]).await.is_ok();
         let encoding = Encoding::from(self.head.framing);
-        let future = pin!(pump(client.body, client.reader, to_origin, encoding));
-        let mut upload = Upload::new(future, self.response_timeout());
+        let (reader, body) = (client.reader, &mut *client.body);
+        let has_begun = body.has_begun();
+        let future = pin!(async {
+            let mut reader = reader.lock().await;
+            pump(body, &mut reader, to_origin, &self.head.fields, encoding).await
+        });
+        let mut upload = Upload::new(future, reader, self.response_timeout());
+        if self.head.expects_continue {
+            upload.waits_for_continue(has_begun);
+        }
         match (was_taken, self.head.framing.has_body()) {
             // An origin that takes no more may have answered before it closed.
             (false, _) => upload.ends_as(UploadState::GivenUp),
@@ -215,11 +228,11 @@ impl Job<'_> {
         if head.status == 101 {
             return Ok(Conversed::Switched);
         }
-        let decoder = Decoder::new(head.framing, ForbiddenTrailers::Drop, HeadLimits::OF_ANSWERS);
+        let decoder = Decoder::new(head.framing, Sender::Origin, HeadLimits::OF_ANSWERS);
         let read_timeout = self.upstream.settings(self.site.origin).read_timeout;
         let mut body = BodyReader::new(decoder, read_timeout);
         let encoding = Encoding::from(onward.framing);
-        let download = pump(&mut body, &mut answer.reader, client.writer, encoding);
+        let download = pump(&mut body, &mut answer.reader, client.writer, &head.fields, encoding);
         match upload.beside(download).await {
             Ok(()) => {}
             Err(PumpError::Write(error)) => return Err(End::of_write(&error).into()),
@@ -230,6 +243,10 @@ impl Job<'_> {
                 let end = if ends_with_connection { End::Reset } else { End::Broken };
                 return Err(end(fault.label()).into());
             }
+        }
+        if head.persistent && !self.head.expects_continue {
+            // The origin has answered early and not closed: it may still want the request.
+            upload.finish().await;
         }
         Ok(Conversed::Answered(Answered {
             client_can_ask_again: onward.persistent,
@@ -251,11 +268,13 @@ impl Job<'_> {
             let head = match upload.until_answered(answer.read_head(&self.head.method)).await {
                 Ok(read) => read.map_err(fail)?,
                 Err(Interruption::Silence) => return Err(fail(Fault::Silent)),
+                Err(Interruption::Gone) => return Err(End::Broken("client_gone").into()),
                 Err(Interruption::Client(error)) => return Err(End::of_client(&error).into()),
             };
             if !head.is_interim() {
                 return Ok(head);
             }
+            upload.was_continued();
             // A 1.0 client knows no interim answers (RFC 9110, section 15.2).
             if self.head.version == Version::Http11 {
                 let onward = self.onward(&head, upload.state);
@@ -352,14 +371,18 @@ enum PumpError {
     Write(WriteError),
 }
 
-/// Carries one body from one side to the other.
+/// Carries the body behind `head` from one side to the other.
 async fn pump(
     body: &mut BodyReader,
     from: &mut Reader,
     to: &mut Writer,
+    head: &Fields,
     encoding: Encoding,
 ) -> Result<(), PumpError> {
-    while let Some(frame) = body.next(from).await.map_err(PumpError::Read)? {
+    while let Some(mut frame) = body.next(from).await.map_err(PumpError::Read)? {
+        if let Frame::Trailers(trailers) = &mut frame {
+            forwarding::trailers(trailers, head);
+        }
         to.write_frame(&frame, encoding).await.map_err(PumpError::Write)?;
         if let Frame::Trailers(_) = frame {
             return Ok(());
@@ -372,9 +395,12 @@ async fn pump(
 struct Upload<'p, F> {
     future: Pin<&'p mut F>,
     state: UploadState,
+    client: &'p Mutex<Reader>,
     response_timeout: Duration,
     /// When the origin must have answered: set when it has the whole request.
     deadline: Option<tokio::time::Instant>,
+    /// The client sends nothing before an interim answer; whether it does all the same.
+    waits_for_continue: Option<Arc<AtomicBool>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -389,17 +415,37 @@ enum UploadState {
 enum Interruption {
     /// The client's body could not be read.
     Client(ReadError),
+    /// The client broke the connection.
+    Gone,
     /// The request was out and nothing came for too long.
     Silence,
 }
 
 impl<'p, F: Future<Output = Result<(), PumpError>>> Upload<'p, F> {
-    fn new(future: Pin<&'p mut F>, response_timeout: Duration) -> Self {
-        Self { future, state: UploadState::Running, response_timeout, deadline: None }
+    fn new(future: Pin<&'p mut F>, client: &'p Mutex<Reader>, response_timeout: Duration) -> Self {
+        let (deadline, waits_for_continue) = (None, None);
+        let state = UploadState::Running;
+        Self { future, state, client, response_timeout, deadline, waits_for_continue }
+    }
+
+    /// A client that waits for the origin's word sends nothing until then, so the clock runs.
+    fn waits_for_continue(&mut self, has_begun: Arc<AtomicBool>) {
+        self.waits_for_continue = Some(has_begun);
+        self.start_clock();
+    }
+
+    fn was_continued(&mut self) {
+        if self.waits_for_continue.take().is_some() && self.state == UploadState::Running {
+            self.deadline = None;
+        }
     }
 
     fn ends_as(&mut self, state: UploadState) {
         self.state = state;
+        self.start_clock();
+    }
+
+    fn start_clock(&mut self) {
         self.deadline = tokio::time::Instant::now().checked_add(self.response_timeout);
     }
 
@@ -432,7 +478,28 @@ impl<'p, F: Future<Output = Result<(), PumpError>>> Upload<'p, F> {
                     }
                     return Ok(answer);
                 }
-                () = until(self.deadline) => return Err(Interruption::Silence),
+                () = until(self.deadline) => {
+                    let has_begun = self.waits_for_continue.take();
+                    let sends_all_the_same = has_begun.is_some_and(|it| it.load(Ordering::Relaxed));
+                    if self.state == UploadState::Running && sends_all_the_same {
+                        self.deadline = None;
+                        continue;
+                    }
+                    return Err(Interruption::Silence);
+                }
+                () = transport::broken(self.client), if self.state != UploadState::Running => {
+                    return Err(Interruption::Gone);
+                }
+            }
+        }
+    }
+
+    /// Goes on to the end of the upload, or until one of the sides has enough.
+    async fn finish(&mut self) {
+        if self.state == UploadState::Running {
+            let ended = self.future.as_mut().await;
+            if self.has_ended(ended).is_err() {
+                self.state = UploadState::GivenUp;
             }
         }
     }

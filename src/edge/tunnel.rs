@@ -10,6 +10,10 @@ pub(super) type Side<'a> = (&'a mut Reader, &'a mut Writer);
 /// Carries bytes, those already received first, until both sides have closed, one of them broke,
 /// or nothing moved for `idle_timeout`.
 pub(super) async fn run(client: Side<'_>, origin: Side<'_>, idle_timeout: Duration) {
+    // Only silence in both directions ends a tunnel: a side that takes nothing for a while may be
+    // sending meanwhile.
+    client.1.stall_timeout = Duration::MAX;
+    origin.1.stall_timeout = Duration::MAX;
     let moved = LastMove { start: Instant::now(), at_ms: AtomicU64::new(0) };
     let both = async {
         tokio::try_join!(one_way(client.0, origin.1, &moved), one_way(origin.0, client.1, &moved))

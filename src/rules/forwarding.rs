@@ -116,6 +116,12 @@ fn forwarding_fields(out: &mut Vec<u8>, head: &RequestHead, hop: &Hop<'_>) {
     put(out, &["Forwarded: ", &chain(told("forwarded"), element), "\r\n"]);
 }
 
+/// Leaves out the trailers that the head of the same message names as those of one connection
+/// (RFC 9110, section 7.6.1).
+pub fn trailers(trailers: &mut Fields, head: &Fields) {
+    trailers.retain(|name| !named_by_connection(name, head));
+}
+
 /// The client behind trusted proxies: the right-most address of X-Forwarded-For that is not one of
 /// them, or the peer where there is none.
 pub fn client_address(fields: &Fields, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {

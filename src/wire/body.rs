@@ -27,20 +27,20 @@ pub enum Step {
 /// Why a body cannot be read in one way only. In words for the log and the client.
 pub type BadBody = &'static str;
 
-/// Whose trailers are read: a client's forbidden field is an attack, an origin's is a mistake.
+/// Whose body is read: what is an attack by a client is a mistake of an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ForbiddenTrailers {
-    /// The message is refused.
-    Refuse,
-    /// The field is left out.
-    Drop,
+pub enum Sender {
+    /// Forbidden trailers and endless extensions refuse the message.
+    Client,
+    /// Forbidden trailers are left out.
+    Origin,
 }
 
 /// Reads one body off a buffer that grows.
 #[derive(Debug)]
 pub struct Decoder {
     state: State,
-    forbidden: ForbiddenTrailers,
+    sender: Sender,
     limits: HeadLimits,
     extension_bytes: usize,
 }
@@ -66,14 +66,14 @@ const TRAILER_BYTES_MAX: usize = 16 * 1024;
 
 impl Decoder {
     /// A decoder at the beginning of a body.
-    pub fn new(framing: Framing, forbidden: ForbiddenTrailers, limits: HeadLimits) -> Self {
+    pub fn new(framing: Framing, sender: Sender, limits: HeadLimits) -> Self {
         let state = match framing {
             Framing::Empty | Framing::Length(0) => State::Done,
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::ChunkSize,
             Framing::UntilClose => State::UntilClose,
         };
-        Self { state, forbidden, limits, extension_bytes: 0 }
+        Self { state, sender, limits, extension_bytes: 0 }
     }
 
     /// Whether the body has ended.
@@ -157,7 +157,7 @@ impl Decoder {
             return Err("a chunk extension is malformed");
         }
         self.extension_bytes += end - digits;
-        if self.extension_bytes > EXTENSION_BYTES_MAX {
+        if self.extension_bytes > EXTENSION_BYTES_MAX && self.sender == Sender::Client {
             return Err("there are too many chunk extensions");
         }
         let size = std::str::from_utf8(&seen[..digits])
@@ -193,7 +193,7 @@ impl Decoder {
         let mut fields = Fields::from_parsed(&bytes, parsed);
         let all = fields.len();
         fields.retain(|name| !names::is_forbidden_in_trailers(name));
-        if fields.len() < all && self.forbidden == ForbiddenTrailers::Refuse {
+        if fields.len() < all && self.sender == Sender::Client {
             return Err("a trailer is not allowed to be one");
         }
         Ok(Some(fields))

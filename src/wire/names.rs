@@ -19,17 +19,29 @@ const HOP_BY_HOP: &[&str] = &[
 /// cache key and the log know. Whoever may set them can poison a cache.
 const MISLEADING: &[&str] = &[
     "cf-connecting-ip",
+    "cf-connecting-ipv6",
     "client-ip",
     "fastly-client-ip",
+    "fly-client-ip",
+    "forwarded-for",
     "front-end-https",
     "proxy",
     "true-client-ip",
+    "x-accel-mapping",
+    "x-accel-redirect",
+    "x-appengine-user-ip",
+    "x-azure-clientip",
+    "x-backend-host",
     "x-client-ip",
     "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "x-forwarded",
     "x-host",
+    "x-host-override",
     "x-http-host-override",
     "x-http-method",
     "x-http-method-override",
+    "x-http-scheme",
     "x-method-override",
     "x-original-forwarded-for",
     "x-original-host",
@@ -37,11 +49,13 @@ const MISLEADING: &[&str] = &[
     "x-original-uri",
     "x-original-url",
     "x-originating-ip",
+    "x-proxyuser-ip",
     "x-real-ip",
     "x-remote-addr",
     "x-remote-ip",
     "x-rewrite-url",
     "x-scheme",
+    "x-sendfile-type",
     "x-url-scheme",
 ];
 
@@ -79,12 +93,16 @@ pub fn is_hop_by_hop(name: &str) -> bool {
 
 /// Makes origins believe things that the client may not decide.
 pub fn is_misleading(name: &str) -> bool {
-    is_written_by_us(name) || MISLEADING.iter().any(|known| same(name, known))
+    is_written_by_us(name)
+        || starts_with(name, "x-forwarded-")
+        || MISLEADING.iter().any(|known| same(name, known))
 }
 
 /// `Forwarded` and its informal relatives.
 pub fn is_written_by_us(name: &str) -> bool {
-    same(name, "forwarded") || starts_with(name, "x-forwarded-")
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"]
+        .iter()
+        .any(|known| same(name, known))
 }
 
 /// Must not come after the body.

@@ -298,7 +298,7 @@ impl<'a> Seen<'a> {
                 }
                 14 if name.eq_ignore_ascii_case("content-length") => {
                     seen.lengths += 1;
-                    seen.length = Some(decimal(value)?);
+                    seen.length = Some(super::length(value).ok_or(BadRequest::LengthMalformed)?);
                 }
                 17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                     has_coding = true;
@@ -317,10 +317,13 @@ impl<'a> Seen<'a> {
                     seen.upgrade = Some(seen.upgrade.unwrap_or(true) && may_pass_on(value));
                 }
                 6 if name.eq_ignore_ascii_case("expect") => {
-                    if !value.eq_ignore_ascii_case(b"100-continue") && version == Version::Http11 {
-                        return Err(BadRequest::Expectation);
+                    for expected in super::fields::split_list(value) {
+                        let is_known = expected.eq_ignore_ascii_case(b"100-continue");
+                        if !is_known && version == Version::Http11 {
+                            return Err(BadRequest::Expectation);
+                        }
+                        seen.expects_continue |= is_known;
                     }
-                    seen.expects_continue = true;
                 }
                 _ => {}
             }
@@ -354,15 +357,6 @@ impl<'a> Seen<'a> {
     fn persistent(&self, version: Version) -> bool {
         !self.close && (version == Version::Http11 || self.keep_alive)
     }
-}
-
-/// 1*DIGIT and nothing else: no sign, no list, no space (RFC 9110, section 8.6).
-fn decimal(value: &[u8]) -> Result<u64, BadRequest> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return Err(BadRequest::LengthMalformed);
-    }
-    let digits = std::str::from_utf8(value).map_err(|_| BadRequest::LengthMalformed)?;
-    digits.parse().map_err(|_| BadRequest::LengthMalformed)
 }
 
 fn judge(codings: &[&[u8]]) -> Codings {

@@ -89,7 +89,14 @@ pub fn parse(
     if fields.tokens("connection").count() > super::CONNECTION_OPTIONS_MAX {
         return Err("there are too many connection options");
     }
-    let persistent = persistent(&fields, version) && framing != Framing::UntilClose;
+    // An origin that frames a body where there is none may send one all the same, late enough to
+    // be taken for the next answer.
+    let announces_body = fields.first("transfer-encoding").is_some()
+        || status == 204 && fields.tokens("content-length").any(|length| length != b"0");
+    let is_bodiless = matches!(status, 204 | 304);
+    let persistent = persistent(&fields, version)
+        && framing != Framing::UntilClose
+        && !(is_bodiless && announces_body);
     Ok(Some(ResponseHead { status, version, framing, persistent, fields, bytes, reason }))
 }
 
@@ -110,11 +117,7 @@ fn read_framing(
     };
     let mut length = None;
     for value in fields.all("content-length").flat_map(split_list_strictly) {
-        let digits = std::str::from_utf8(value)
-            .ok()
-            .filter(|_| !value.is_empty() && value.iter().all(u8::is_ascii_digit));
-        let number: u64 =
-            digits.and_then(|d| d.parse().ok()).ok_or("the Content-Length is malformed")?;
+        let number = super::length(value).ok_or("the Content-Length is malformed")?;
         if length.replace(number).is_some_and(|before| before != number) {
             return Err("there are different Content-Lengths");
         }

@@ -54,6 +54,7 @@ fn framing_that_two_parsers_could_read_in_two_ways() {
         "Content-Length: 3 3",
         "Content-Length: 3a",
         "Content-Length:",
+        "Content-Length: 9223372036854775808",
         "Content-Length: 18446744073709551616",
         "Content-Length: 99999999999999999999999999",
         "Transfer-Encoding:",
@@ -335,5 +336,14 @@ fn a_refused_client_reads_the_reason_even_if_it_keeps_sending() {
     assert_eq!(answer.status, 400);
     assert_eq!(answer.text(), "400 Bad Request: the Content-Length is malformed\n");
     client.finish();
+    client.is_closed();
+}
+
+#[test]
+fn a_refused_head_request_gets_no_body() {
+    let edge = Untouched::new("");
+    let mut client = Client::connect(edge.brim.address());
+    client.send("HEAD / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+    assert_eq!(client.answer_without_body().status, 400);
     client.is_closed();
 }

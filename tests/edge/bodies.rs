@@ -81,8 +81,8 @@ fn chunks_and_trailers_pass_both_ways() {
     for _ in 0..2 {
         let answer = client.ask(
             "POST / HTTP/1.1\r\nHost: a.test\r\nTE: trailers\r\nTrailer: X-Check\r\n\
-             Transfer-Encoding: Chunked\r\n\r\n\
-             3;name;other=value\r\nabc\r\n00A\r\n0123456789\r\n0\r\nX-Check: 42\r\nX-More: a b\r\n\r\n",
+             Connection: X-Hop\r\nTransfer-Encoding: Chunked\r\n\r\n\
+             3;name;other=value\r\nabc\r\n00A\r\n0123456789\r\n0\r\nX-Check: 42\r\nX-Hop: 1\r\nX-More: a b\r\n\r\n",
         );
         assert_eq!((answer.text().as_str(), answer.is_whole), ("hello world", true));
         // A field that frames messages must not come after one.
@@ -241,4 +241,22 @@ fn a_body_in_tiny_chunks_is_passed_in_larger_ones() {
     let raw = telling.recv().expect("told");
     assert_eq!(raw.iter().filter(|byte| **byte == b'x').count(), 10_000);
     assert!(raw.len() < 11_000, "{} bytes for 10,000", raw.len());
+}
+
+#[test]
+fn an_origin_that_answers_early_and_reads_on_gets_the_whole_body() {
+    let (told, telling) = mpsc::channel();
+    let told = Mutex::new(told);
+    let origin = Origin::start(move |peer| {
+        peer.head();
+        peer.send("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+        told.lock().expect("lock").send(peer.read_exactly(200_000).len()).expect("heard");
+    });
+    let brim = Brim::in_front_of(origin.address());
+    let mut client = Client::connect(brim.address());
+    client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 200000\r\n\r\n");
+    assert_eq!(client.answer().status, 202);
+    client.send(vec![b'x'; 200_000]);
+    assert_eq!(telling.recv().expect("told"), 200_000);
+    client.is_closed();
 }

@@ -132,3 +132,21 @@ fn a_slow_upload_is_not_taken_for_a_silent_origin() {
     }
     assert_eq!(client.answer().status, 200);
 }
+
+#[test]
+fn a_client_that_breaks_its_connection_gives_its_place_back_before_the_origin_answers() {
+    let origin = Origin::start(|peer| {
+        peer.head();
+        peer.rest();
+    });
+    let brim = Brim::with(origin.address(), "connections = 1", "");
+    let mut client = Client::connect(brim.address());
+    client.send(get("/abandoned"));
+    while origin.heads().is_empty() {
+        std::thread::yield_now();
+    }
+    rustix::net::sockopt::set_socket_linger(client.stream().get_ref(), Some(Duration::ZERO))
+        .expect("set");
+    drop(client);
+    assert!(brim.access_log("/abandoned").contains("client_gone"));
+}

@@ -233,6 +233,22 @@ fn bytes_behind_an_answer_are_nobodys_answer() {
 }
 
 #[test]
+fn a_connection_whose_origin_frames_a_body_that_must_not_be_is_not_used_again() {
+    for answer in [
+        "HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
+    ] {
+        let origin = Origin::answering(answer);
+        let brim = brim_for(origin.address());
+        let mut client = Client::connect(brim.address());
+        for _ in 0..3 {
+            client.ask(get("/"));
+        }
+        assert_eq!(origin.connections(), 3, "{answer:?}");
+    }
+}
+
+#[test]
 fn an_origin_that_fails_during_an_upload_is_reported_to_the_client() {
     let origin = Origin::start(|peer| {
         peer.head();
@@ -280,4 +296,29 @@ fn the_limit_for_heads_of_requests_is_not_one_for_answers() {
     let brim = Brim::with(origin.address(), "head_size = '1KiB'", "");
     let answer = Client::connect(brim.address()).ask(get("/"));
     assert_eq!((answer.status, answer.field("x").map(str::len)), (200, Some(5000)));
+}
+
+#[test]
+fn an_origin_that_is_silent_about_an_expectation_is_the_one_to_blame() {
+    let origin = Origin::start(|peer| drop(peer.rest()));
+    let brim = brim_for(origin.address());
+    let mut client = Client::connect(brim.address());
+    let answer = client
+        .ask("PUT /e HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    assert_eq!(answer.status, 504);
+    assert!(brim.access_log("/e").contains("origin_silent"));
+}
+
+#[test]
+fn a_client_that_does_not_wait_for_100_is_not_cut_off_by_an_origin_that_ignores_it() {
+    let origin = Origin::ok();
+    let brim = brim_for(origin.address());
+    let mut client = Client::connect(brim.address());
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 8\r\n\r\n");
+    for _ in 0..8 {
+        // Longer together than `response_timeout`: time is what this test is about.
+        client.send("x");
+        std::thread::sleep(Duration::from_millis(80));
+    }
+    assert_eq!(client.answer().status, 200);
 }

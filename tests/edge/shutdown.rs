@@ -123,3 +123,16 @@ fn a_busy_demo_port_is_one_clear_line_too() {
     assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
     assert_eq!(finished.stdout, "");
 }
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_neither_requests_nor_the_exit() {
+    let mut brim = Brim::unread(crate::kit::NOBODY);
+    let mut client = Client::connect(brim.address());
+    // Far more lines, on both outputs, than a pipe holds.
+    let path = format!("/{}", "x".repeat(200));
+    for _ in 0..2000 {
+        assert_eq!(client.ask(get(&path)).status, 502);
+    }
+    brim.signal(Signal::TERM);
+    assert_eq!(brim.wait().code(), Some(0));
+}

@@ -149,3 +149,37 @@ fn a_switch_in_the_middle_of_a_body_is_refused() {
     let answer = client.ask(head);
     assert_eq!((answer.status, answer.field("connection")), (502, Some("close")));
 }
+
+#[test]
+fn a_side_that_takes_nothing_for_a_while_does_not_end_a_tunnel_that_moves() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let origin = Origin::start(move |peer| {
+        peer.head();
+        peer.send(SWITCHED);
+        // Reads nothing while it sends: longer than `read_timeout`, which is what this test is about.
+        for _ in 0..10 {
+            std::thread::sleep(Duration::from_millis(100));
+            peer.send("tick");
+        }
+        let _ = released.lock().expect("lock").recv();
+        peer.echo();
+    });
+    let brim = Brim::configured(&format!(
+        "[server]\nhttp = ['127.0.0.1:0']\n[[origin]]\nname = 'o'\nservers = ['http://{}']\n\
+         read_timeout = '300ms'\n[[site]]\nhosts = ['*']\norigin = 'o'\n",
+        origin.address()
+    ));
+    let mut client = Client::connect(brim.address());
+    client.send(UPGRADE);
+    assert_eq!(client.answer_without_body().status, 101);
+    const TOTAL: usize = 32 << 20;
+    let mut sender = client.stream().get_ref().try_clone().expect("cloned");
+    let sending = std::thread::spawn(move || {
+        std::io::Write::write_all(&mut sender, &vec![b'x'; TOTAL]).expect("sent");
+    });
+    assert_eq!(client.read_exactly(40), b"tick".repeat(10));
+    release.send(()).expect("the origin waits");
+    assert_eq!(client.read_exactly(TOTAL).len(), TOTAL);
+    sending.join().expect("sent all");
+}

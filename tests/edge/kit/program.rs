@@ -83,6 +83,35 @@ impl Brim {
         Self::spawn(folder, &[&["demo", "--listen", "127.0.0.1:0"], arguments].concat(), &[])
     }
 
+    /// An edge whose output is read up to the address it names, and no further.
+    pub(crate) fn unread(origin: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("edge.toml");
+        let text = format!(
+            "[server]\nhttp = ['127.0.0.1:0']\nshutdown_timeout = '1s'\n[[origin]]\nname = 'o'\n\
+             servers = ['http://{origin}']\n[[site]]\nhosts = ['*']\norigin = 'o'\n"
+        );
+        std::fs::write(&file, text).expect("written");
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_brim"))
+            .args(["run", "--config", path_text(&file)])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("brim starts");
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let mut line = String::new();
+        while !line.contains("listening address=") {
+            line.clear();
+            assert!(stderr.read_line(&mut line).expect("a line") > 0, "no address");
+        }
+        let address = line.trim().rsplit('=').next().expect("an address");
+        let address = address.parse().expect("an address");
+        // Kept open by the child, read by nobody.
+        let stdout = Lines::unread(child.stdout.take().expect("piped"));
+        let stderr = Lines::unread(stderr.into_inner());
+        Self { child, address, stdout, stderr, folder }
+    }
+
     fn spawn(folder: TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_brim"))
             .args(arguments)
@@ -172,6 +201,8 @@ fn path_text(path: &Path) -> &str {
 /// The lines that a process has printed.
 struct Lines {
     seen: Arc<(Mutex<Vec<String>>, Condvar)>,
+    /// Holds a pipe open that nobody reads.
+    _unread: Option<Box<dyn Read + Send>>,
 }
 
 impl Lines {
@@ -185,7 +216,11 @@ impl Lines {
                 shared.1.notify_all();
             }
         });
-        Self { seen }
+        Self { seen, _unread: None }
+    }
+
+    fn unread(source: impl Read + Send + 'static) -> Self {
+        Self { seen: Arc::default(), _unread: Some(Box::new(source)) }
     }
 
     fn all(&self) -> Vec<String> {

@@ -21,7 +21,7 @@ run: deps
 	@exec ./target/release/brim demo --listen $(LISTEN) $(if $(ORIGIN),--origin $(ORIGIN))
 
 test: deps
-	$(CARGO) test
+	$(CARGO) test --lib --bins --tests
 
 lint: deps
 	$(CARGO) fmt --check

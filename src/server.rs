@@ -195,10 +195,10 @@ fn tell_of_few_files(connections: usize) {
     let files = getrlimit(Resource::Nofile).current;
     let needed = connections as u64 * 2;
     if files.is_some_and(|files| files < needed) {
-        tracing::warn!(
+        tracing::info!(
             ?files,
             needed,
-            "fewer files can be open than `server.limits.connections` may need"
+            "fewer files may be open than `server.limits.connections` can need"
         );
     }
 }

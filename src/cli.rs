@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// A CDN edge in one binary: a caching reverse proxy in front of your origin.
+/// A CDN edge in one binary: a reverse proxy in front of your origin.
 #[derive(Parser)]
 #[command(
     name = "brim",

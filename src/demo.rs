@@ -145,6 +145,11 @@ impl DemoOrigin {
                 let now = httpdate::fmt_http_date(SystemTime::now());
                 send(session, head(200)?, Bytes::from(format!("It is {now}.\n"))).await
             }
+            Content::Video if range.as_ref().is_some_and(Range::is_empty) => {
+                let mut head = head(416)?;
+                head.insert_header("Content-Range", format!("bytes */{VIDEO_BYTES}"))?;
+                send(session, head, Bytes::new()).await
+            }
             Content::Video => {
                 let mut head = head(if range.is_some() { 206 } else { 200 })?;
                 head.insert_header("Accept-Ranges", "bytes")?;
@@ -214,7 +219,8 @@ fn video_bytes(part: Range<u64>) -> Bytes {
     part.map(|at| (at & !7).to_be_bytes()[(at & 7) as usize]).collect()
 }
 
-/// One `first-last`, `first-` or `-suffix` that can be satisfied; everything else is ignored.
+/// One `first-last`, `first-` or `-suffix`; empty if it cannot be satisfied. Everything else is
+/// ignored, several ranges too.
 fn parse_range(field: &str, total: u64) -> Option<Range<u64>> {
     let (first, last) = field.strip_prefix("bytes=")?.split_once('-')?;
     let range = match (first.parse::<u64>(), last.parse::<u64>()) {
@@ -223,7 +229,7 @@ fn parse_range(field: &str, total: u64) -> Option<Range<u64>> {
         (Err(_), Ok(suffix)) if first.is_empty() => total.saturating_sub(suffix)..total,
         _ => return None,
     };
-    (range.start < range.end).then_some(range)
+    Some(if range.start < range.end { range } else { 0..0 })
 }
 
 fn hash(text: &str) -> String {
@@ -248,7 +254,9 @@ mod tests {
         assert_eq!(parse_range("bytes=5-", 10), Some(5..10));
         assert_eq!(parse_range("bytes=5-99", 10), Some(5..10));
         assert_eq!(parse_range("bytes=-3", 10), Some(7..10));
-        for ignored in ["bytes=10-", "bytes=5-4", "bytes=", "bytes=-", "bytes=a-b", "lines=0-1"] {
+        assert_eq!(parse_range("bytes=10-", 10), Some(0..0));
+        for ignored in ["bytes=5-4", "bytes=0-1,3-4", "bytes=", "bytes=-", "bytes=a-b", "lines=0-1"]
+        {
             assert_eq!(parse_range(ignored, 10), None, "{ignored}");
         }
     }

@@ -30,6 +30,9 @@ use tokio_util::task::TaskTracker;
 /// A connection that was accepted is counted by its own task. The task needs a moment to start.
 const TASKS_START_WITHIN: Duration = Duration::from_millis(50);
 
+/// Connections that wait to be accepted. Pingora raises it when it takes the socket over.
+const LISTEN_BACKLOG: i32 = 1024;
+
 /// A server that has not started.
 pub struct Brim {
     server: Server,
@@ -78,8 +81,7 @@ impl Brim {
         let mut bound = Vec::new();
         for address in addresses {
             let named = |error| io::Error::other(format!("cannot listen on {address}: {error}"));
-            let socket = TcpListener::bind(address).map_err(named)?;
-            socket.set_nonblocking(true).map_err(named)?;
+            let socket = listen(address).map_err(named)?;
             let address = socket.local_addr().map_err(named)?;
             // Requests are buffered where they are read; another buffer below would only be copied.
             let listener = ListenerConfig::tcp(address.to_string());
@@ -107,6 +109,21 @@ impl Brim {
         };
         self.server.run(RunArgs { shutdown_signal: Box::new(signals) });
     }
+}
+
+/// An IPv6 listener takes IPv6 only, so that `0.0.0.0:80` and `[::]:80` can stand side by side.
+fn listen(address: &SocketAddr) -> io::Result<TcpListener> {
+    use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    net::bind(&socket, address)?;
+    net::listen(&socket, LISTEN_BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// A service with sockets that are bound already.

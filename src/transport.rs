@@ -208,8 +208,15 @@ impl BodyReader {
     }
 
     /// Whether everything was read and handed out.
-    pub fn is_done(&self) -> bool {
+    fn is_done(&self) -> bool {
         self.decoder.is_done() && self.ahead.is_empty() && self.trailers_ahead.is_none()
+    }
+
+    /// Forgets what is there of the body. Whether that was the rest of it.
+    pub fn skip(&mut self, from: &mut Reader) -> bool {
+        self.ahead.clear();
+        self.trailers_ahead = None;
+        self.bad.is_none() && self.decoder.skip(&mut from.buf)
     }
 
     /// Becomes true with the first piece that is handed out.

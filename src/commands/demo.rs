@@ -58,6 +58,10 @@ fn serve(mut brim: Brim, settings: Settings, origin: &str, paths: &[String]) -> 
         };
         told += &format!("  curl {options} http://{edge}{path}\n");
     }
+    told += &format!(
+        "  curl -s -o /dev/null -w '%{{http_code}} in %{{time_total}} s\\n' http://{edge}/\n"
+    );
+    told += &format!("  curl -I http://{edge}/\n");
     brim.run(move || println!("{told}\nCtrl-C ends it. Each line below is one request.\n"));
     Ok(())
 }

@@ -40,8 +40,10 @@ fn read_all<'t>(
     check_origin_names(report, &origins);
     let sites: Vec<_> = site_sections.into_iter().map(|section| site(section, &names)).collect();
     check_hosts(report, &sites);
-    if sites.is_empty() && root.is_there() {
-        root.problem(0..0, "site".into(), "at least one [[site]] is needed".into());
+    for (is_missing, key) in [(origins.is_empty(), "origin"), (sites.is_empty(), "site")] {
+        if is_missing {
+            root.problem(0..0, key.into(), format!("at least one [[{key}]] is needed"));
+        }
     }
     warn_of_what_does_nothing_yet(report, &origins);
     root.finish();
@@ -63,35 +65,59 @@ fn server(mut section: Section<'_>, folder: &Path) -> Server {
     let limits = limits(&mut limits_section);
     limits_section.finish();
     let any_v4 = SocketAddr::from(([0, 0, 0, 0], 8080));
+    let http = section.list("http", values::address);
+    let https = section.list("https", values::address);
+    let admin = section.found("admin", values::address);
+    check_listeners(&section, http.as_ref(), https.as_ref(), admin.as_ref());
     let server = Server {
-        http: section.or("http", vec![any_v4], values::addresses),
-        https: section.or("https", Vec::new(), values::addresses),
-        admin: section.or("admin", SocketAddr::from(([127, 0, 0, 1], 9180)), values::address),
+        http: http.map_or_else(|| vec![any_v4], Found::values),
+        https: https.map_or_else(Vec::new, Found::values),
+        admin: admin.map_or(SocketAddr::from(([127, 0, 0, 1], 9180)), |found| found.value),
         threads: section.or("threads", 0, values::threads),
         admin_token_file: folder.join(section.or(
             "admin_token_file",
             "admin.token".into(),
             values::path,
         )),
-        trusted_proxies: section.or("trusted_proxies", Vec::new(), values::networks),
+        trusted_proxies: section
+            .list("trusted_proxies", values::network)
+            .map_or_else(Vec::new, Found::values),
         shutdown_timeout: section.or("shutdown_timeout", SHUTDOWN_TIMEOUT, values::duration),
         limits,
     };
-    if server.http.is_empty() {
-        // TLS listeners alone would leave this version deaf.
-        let message = "expected at least one plain listener".to_owned();
-        section.problem(section.at(), "server.http".to_owned(), message);
-    }
-    let mut seen = Vec::new();
-    for address in server.http.iter().chain(&server.https).chain([&server.admin]) {
-        if address.port() != 0 && seen.contains(address) {
-            let message = format!("{address} is named for more than one listener");
-            section.problem(section.at(), section.path().to_owned(), message);
-        }
-        seen.push(*address);
-    }
     section.finish();
     server
+}
+
+fn check_listeners(
+    section: &Section<'_>,
+    http: Option<&Found<Vec<Found<SocketAddr>>>>,
+    https: Option<&Found<Vec<Found<SocketAddr>>>>,
+    admin: Option<&Found<SocketAddr>>,
+) {
+    if let Some(http) = http.filter(|http| http.value.is_empty()) {
+        // TLS listeners alone would leave this version deaf.
+        let message = "expected at least one plain listener".to_owned();
+        section.problem(http.at.clone(), http.key.clone(), message);
+    }
+    let lists = [http, https].into_iter().flatten().flat_map(|list| &list.value);
+    let mut seen: Vec<SocketAddr> = Vec::new();
+    for found in lists.chain(admin) {
+        let address = found.value;
+        if let Some(other) = seen.iter().find(|other| overlap(address, **other)) {
+            let message = format!("{address} and {other} cannot both be listened on");
+            section.problem(found.at.clone(), found.key.clone(), message);
+        }
+        seen.push(address);
+    }
+}
+
+/// Whether one socket would take what the other is for. IPv6 listeners take IPv6 only.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port()
+        && a.port() != 0
+        && a.is_ipv4() == b.is_ipv4()
+        && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
 fn limits(section: &mut Section<'_>) -> Limits {
@@ -186,10 +212,10 @@ struct ReadOrigin {
 
 fn origin(mut section: Section<'_>) -> ReadOrigin {
     let name = section.required("name", values::text);
-    let servers = section.required("servers", values::servers);
+    let servers = section.required_list("servers", values::server);
     let balance = section.found("balance", values::balance);
     let parent = section.found("parent", values::text);
-    let admin = section.or("admin", Vec::new(), values::texts);
+    let admin = section.list("admin", values::text);
     let mut time = |key, default| section.or(key, secs(default), values::duration_above_zero);
     let (connect_timeout, response_timeout) =
         (time("connect_timeout", 2), time("response_timeout", 30));
@@ -197,10 +223,10 @@ fn origin(mut section: Section<'_>) -> ReadOrigin {
     section.finish();
     let origin = name.as_ref().zip(servers).map(|(name, servers)| Origin {
         name: name.value.clone(),
-        servers: servers.value,
+        servers: servers.values(),
         balance: balance.as_ref().map_or(Balance::RoundRobin, |found| found.value),
         parent: parent.as_ref().map(|found| found.value.clone()),
-        admin,
+        admin: admin.map_or_else(Vec::new, Found::values),
         connect_timeout,
         response_timeout,
         read_timeout,
@@ -217,8 +243,12 @@ fn check_origin_names(report: &Report<'_>, origins: &[ReadOrigin]) {
             report.add(name.at.clone(), name.key.clone(), message, false);
         }
     }
-    for parent in origins.iter().filter_map(|read| read.parent.as_ref()) {
-        if !known().any(|name| name.value == parent.value) {
+    for read in origins {
+        let Some(parent) = &read.parent else { continue };
+        if read.name.as_ref().is_some_and(|name| name.value == parent.value) {
+            let message = "an origin cannot be its own parent".to_owned();
+            report.add(parent.at.clone(), parent.key.clone(), message, false);
+        } else if !known().any(|name| name.value == parent.value) {
             let message = unknown_origin(&parent.value, known().map(|name| name.value.as_str()));
             report.add(parent.at.clone(), parent.key.clone(), message, false);
         }
@@ -234,12 +264,12 @@ fn unknown_origin<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Strin
 
 /// A site as far as it could be read.
 struct ReadSite {
-    hosts: Option<Found<Vec<String>>>,
+    hosts: Vec<Found<String>>,
     site: Option<Site>,
 }
 
 fn site(mut section: Section<'_>, origins: &[Option<&Found<String>>]) -> ReadSite {
-    let hosts = section.required("hosts", values::hosts);
+    let hosts = section.required_list("hosts", values::host);
     let origin = section.required("origin", values::text).and_then(|found| {
         let is_meant = |name: &Option<&Found<String>>| name.is_some_and(|n| n.value == found.value);
         let position = origins.iter().position(is_meant);
@@ -250,26 +280,26 @@ fn site(mut section: Section<'_>, origins: &[Option<&Found<String>>]) -> ReadSit
         position
     });
     let host_header = section.or("host_header", HostHeader::Client, values::host_header);
-    let forward = section.found("forward", values::texts);
+    let forward = section.list("forward", values::text);
     let mut key = section.section("key");
     let query = key.or("query", Query::All, values::query);
     key.finish();
     let rules: Vec<_> = section.sections("rule").into_iter().map(rule).collect();
-    if let Some(found) = &forward {
-        for name in &found.value {
-            if let Some(message) = refuse_to_forward(name) {
-                section.problem(found.at.clone(), found.key.clone(), message);
-            }
+    for found in forward.iter().flat_map(|list| &list.value) {
+        if let Some(message) = refuse_to_forward(&found.value) {
+            section.problem(found.at.clone(), found.key.clone(), message);
         }
     }
     section.finish();
+    let hosts = hosts.map(|list| list.value).unwrap_or_default();
+    let names: Vec<String> = hosts.iter().map(|host| host.value.clone()).collect();
     let rules = rules.into_iter().collect::<Option<Vec<_>>>();
-    let site = hosts.as_ref().zip(origin).zip(rules).map(|((hosts, origin), rules)| Site {
-        name: hosts.value[0].clone(),
-        hosts: hosts.value.clone(),
+    let site = names.first().cloned().zip(origin).zip(rules).map(|((name, origin), rules)| Site {
+        name,
+        hosts: names,
         origin,
         host_header,
-        forward: forward.map(|found| found.value).unwrap_or_default(),
+        forward: forward.map_or_else(Vec::new, Found::values),
         query,
         rules,
     });
@@ -287,14 +317,12 @@ fn refuse_to_forward(name: &str) -> Option<String> {
 
 fn check_hosts(report: &Report<'_>, sites: &[ReadSite]) {
     let mut seen: Vec<&str> = Vec::new();
-    for found in sites.iter().filter_map(|read| read.hosts.as_ref()) {
-        for host in &found.value {
-            if seen.contains(&host.as_str()) {
-                let message = format!("\"{host}\" is already the host of a [[site]]");
-                report.add(found.at.clone(), found.key.clone(), message, false);
-            }
-            seen.push(host);
+    for found in sites.iter().flat_map(|read| &read.hosts) {
+        if seen.contains(&found.value.as_str()) {
+            let message = format!("\"{}\" is already the host of a [[site]]", found.value);
+            report.add(found.at.clone(), found.key.clone(), message, false);
         }
+        seen.push(&found.value);
     }
 }
 
@@ -323,6 +351,7 @@ fn warn_of_what_does_nothing_yet(report: &Report<'_>, origins: &[ReadOrigin]) {
         ("certificate", TLS),
         ("server.admin", ADMIN),
         ("server.admin_token_file", ADMIN),
+        ("origin.admin", "this version does not purge parents"),
         ("cache", CACHE),
         ("site.key", CACHE),
         ("site.rule", CACHE),

@@ -96,6 +96,13 @@ pub(super) struct Found<T> {
     pub(super) key: String,
 }
 
+impl<T> Found<Vec<Found<T>>> {
+    /// The items without their places.
+    pub(super) fn values(self) -> Vec<T> {
+        self.value.into_iter().map(|item| item.value).collect()
+    }
+}
+
 /// A table being read. A missing table reads like an empty one.
 pub(super) struct Section<'t> {
     report: &'t Report<'t>,
@@ -156,6 +163,49 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// A list: each bad item is a problem of its own, the good ones are there for later checks.
+    pub(super) fn list<T>(
+        &mut self,
+        key: &'static str,
+        read: Read<T>,
+    ) -> Option<Found<Vec<Found<T>>>> {
+        self.known.push(key);
+        let entry = self.entry(key)?;
+        let (key, at) = (self.name(key), entry.span());
+        let DeValue::Array(items) = entry.get_ref() else {
+            let expected = read(&DeValue::Boolean(false)).err().unwrap_or_default();
+            self.problem(at, key, format!("expected a list, each {expected}"));
+            return None;
+        };
+        let mut good = Vec::new();
+        for (position, item) in items.iter().enumerate() {
+            let (key, at) = (format!("{key}[{position}]"), item.span());
+            match read(item.get_ref()) {
+                Ok(value) => good.push(Found { value, at, key }),
+                Err(expected) => self.problem(at, key, format!("expected {expected}")),
+            }
+        }
+        Some(Found { value: good, at, key })
+    }
+
+    /// The same for a list that must be there and not be empty.
+    pub(super) fn required_list<T>(
+        &mut self,
+        key: &'static str,
+        read: Read<T>,
+    ) -> Option<Found<Vec<Found<T>>>> {
+        if self.entry(key).is_none() {
+            self.known.push(key);
+            self.problem(self.at.clone(), self.path.clone(), format!("`{key}` is missing"));
+            return None;
+        }
+        let found = self.list(key, read)?;
+        if matches!(self.entry(key)?.get_ref(), DeValue::Array(items) if items.is_empty()) {
+            self.problem(found.at.clone(), found.key.clone(), "expected at least one".into());
+        }
+        Some(found)
+    }
+
     /// A table inside this one.
     pub(super) fn section(&mut self, key: &'static str) -> Section<'t> {
         self.known.push(key);
@@ -197,10 +247,6 @@ impl<'t> Section<'t> {
     /// Whether the table is in the file.
     pub(super) fn is_there(&self) -> bool {
         self.table.is_some()
-    }
-
-    pub(super) fn at(&self) -> Range<usize> {
-        self.at.clone()
     }
 
     pub(super) fn path(&self) -> &str {

@@ -12,7 +12,7 @@ type Value<T> = Result<T, String>;
 
 pub(super) fn text(value: &DeValue<'_>) -> Value<String> {
     let text = value.as_str().filter(|text| !text.is_empty());
-    text.map(str::to_owned).ok_or_else(|| "a text in quotes".into())
+    text.map(str::to_owned).ok_or_else(|| "a text in quotes, not empty".into())
 }
 
 pub(super) fn boolean(value: &DeValue<'_>) -> Value<bool> {
@@ -84,18 +84,12 @@ pub(super) fn address(value: &DeValue<'_>) -> Value<SocketAddr> {
         .ok_or_else(|| "an address with a port, such as \"0.0.0.0:8080\" or \"[::]:8080\"".into())
 }
 
-pub(super) fn addresses(value: &DeValue<'_>) -> Value<Vec<SocketAddr>> {
-    list(value, address)
-}
-
-pub(super) fn networks(value: &DeValue<'_>) -> Value<Vec<IpNet>> {
-    list(value, |item| {
-        let text = item.as_str().unwrap_or_default();
-        let address = || text.parse::<IpAddr>().map(IpNet::from);
-        text.parse::<IpNet>()
-            .or_else(|_| address())
-            .map_err(|_| "an address or a network, such as \"10.0.0.0/8\" or \"::1\"".into())
-    })
+pub(super) fn network(value: &DeValue<'_>) -> Value<IpNet> {
+    let text = value.as_str().unwrap_or_default();
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>()
+        .or_else(|_| address())
+        .map_err(|_| "an address or a network, such as \"10.0.0.0/8\" or \"::1\"".into())
 }
 
 pub(super) fn level(value: &DeValue<'_>) -> Value<tracing::Level> {
@@ -143,9 +137,8 @@ pub(super) fn texts(value: &DeValue<'_>) -> Value<Vec<String>> {
     list(value, text)
 }
 
-pub(super) fn servers(value: &DeValue<'_>) -> Value<Vec<OriginServer>> {
-    let servers = list(value, |item| origin_server(item.as_str().unwrap_or_default()))?;
-    if servers.is_empty() { Err("at least one server".into()) } else { Ok(servers) }
+pub(super) fn server(value: &DeValue<'_>) -> Value<OriginServer> {
+    origin_server(value.as_str().unwrap_or_default())
 }
 
 /// `http://host:port`, nothing behind it. Also what the command line takes for an origin.
@@ -193,19 +186,16 @@ pub(super) fn query(value: &DeValue<'_>) -> Value<Query> {
 }
 
 /// An exact name, `*.` and a name, or `*`; in lower case, without a port.
-pub(super) fn hosts(value: &DeValue<'_>) -> Value<Vec<String>> {
-    let hosts = list(value, |item| {
-        let host = item.as_str().unwrap_or_default().to_ascii_lowercase();
-        let name = host.strip_prefix("*.").unwrap_or(&host);
-        let good = crate::wire::authority::parse(name.as_bytes())
-            .is_some_and(|read| read.port.is_none() && !name.ends_with('.'));
-        if host == "*" || good {
-            Ok(host)
-        } else {
-            Err("a host, such as \"example.com\", \"*.example.com\" or \"*\" (no port)".into())
-        }
-    })?;
-    if hosts.is_empty() { Err("at least one host".into()) } else { Ok(hosts) }
+pub(super) fn host(value: &DeValue<'_>) -> Value<String> {
+    let host = value.as_str().unwrap_or_default().to_ascii_lowercase();
+    let name = host.strip_prefix("*.").unwrap_or(&host);
+    let good = crate::wire::authority::parse(name.as_bytes())
+        .is_some_and(|read| read.port.is_none() && !name.ends_with('.'));
+    if host == "*" || good {
+        Ok(host)
+    } else {
+        Err("a host, such as \"example.com\", \"*.example.com\" or \"*\" (no port)".into())
+    }
 }
 
 pub(super) fn path_pattern(value: &DeValue<'_>) -> Value<String> {

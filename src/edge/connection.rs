@@ -9,6 +9,7 @@ use crate::rules::site::SiteMap;
 use crate::transport;
 use crate::upstream::Upstream;
 use crate::wire::Version;
+use crate::wire::body::{Decoder, Sender};
 use crate::wire::request::{Parser, RequestHead};
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -192,14 +193,16 @@ impl Edge {
     async fn answer_ourselves(
         &self,
         stream: Stream,
-        buf: BytesMut,
+        mut buf: BytesMut,
         head: &RequestHead,
         own: Own,
         shutdown: &ShutdownWatch,
         record: &mut Record,
     ) -> Option<(Stream, BytesMut)> {
-        // A body that nobody reads would be taken for the next request.
-        let persistent = head.persistent && !head.framing.has_body() && !*shutdown.borrow();
+        // A body that is not all there would be taken for the next request.
+        let limits = self.settings.server.limits.head;
+        let was_read = Decoder::new(head.framing, Sender::Client, limits).skip(&mut buf);
+        let persistent = head.persistent && was_read && !*shutdown.borrow();
         let to = Recipient::of(head, persistent);
         self.write_own(stream, buf, own, to, record).await
     }

@@ -235,6 +235,7 @@ impl Job<'_> {
             Err(PumpError::Write(error)) => return Err(End::of_write(&error).into()),
             Err(PumpError::Read(error)) => {
                 let fault = Fault::of_body(&error);
+                record.detail = Some(fault.detail());
                 self.log(fault, authority);
                 let ends_with_connection = onward.framing == Framing::UntilClose;
                 let end = if ends_with_connection { End::Reset } else { End::Broken };
@@ -325,7 +326,9 @@ impl Job<'_> {
         client: &mut Client<'_>,
         record: &mut Record,
     ) -> Result<bool, End> {
-        let persistent = self.client_may_stay() && client.body.is_done();
+        // A body that has arrived whole is no danger to the next request.
+        let was_read = client.body.skip(&mut *client.reader.lock().await);
+        let persistent = self.client_may_stay() && was_read && own.leaves_framing();
         let to = Recipient::of(self.head, persistent);
         own.send(client.writer, to, record).await.map_err(|_| End::Own(own))?;
         Ok(persistent)

@@ -59,6 +59,11 @@ impl Own {
         }
     }
 
+    /// Whether the client's message could be read, so that its end is known.
+    pub(super) fn leaves_framing(self) -> bool {
+        matches!(self, Self::Origin(_) | Self::NoSite | Self::LastStop)
+    }
+
     /// Sends the answer and notes what it was.
     pub(super) async fn send(
         self,

@@ -59,8 +59,10 @@ fn goes_to_origin(name: &str, head: &RequestHead, hop: &Hop<'_>) -> bool {
     if names::is_misleading(name) {
         return hop.allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
     }
-    // Written anew (Host, Max-Forwards), or not to be believed of a 1.0 client (Expect).
+    // Written anew (Host, Max-Forwards), or not to be believed: of anybody who is not a trusted
+    // proxy (Via), of a 1.0 client (Expect).
     !(is("host")
+        || is("via") && !hop.peer_is_trusted
         || is("expect") && !head.expects_continue
         || is("max-forwards") && forwards_left(head).is_some())
 }
@@ -103,17 +105,35 @@ fn forwarding_fields(out: &mut Vec<u8>, head: &RequestHead, hop: &Hop<'_>) {
         if before.is_empty() { own.to_owned() } else { before }
     };
     let host = head.authority_text().unwrap_or(hop.host);
-    let peer = match hop.peer {
+    let proto = or(told("x-forwarded-proto"), hop.scheme);
+    let told_host = or(told("x-forwarded-host"), host);
+    let forwarded_for = told("x-forwarded-for");
+    // A trusted proxy that speaks only the informal fields is heard in the formal one too.
+    let mut forwarded = told("forwarded");
+    if forwarded.is_empty() {
+        let addresses = forwarded_for.split(',').filter_map(|member| member.trim().parse().ok());
+        let elements: Vec<_> = addresses.map(|address| format!("for={}", node(address))).collect();
+        forwarded = elements.join(", ");
+    }
+    let element = format!(
+        "for={};host=\"{}\";proto={}",
+        node(hop.peer),
+        told_host.replace(['"', '\\'], ""),
+        if proto.bytes().all(|byte| byte.is_ascii_alphanumeric()) { &proto } else { hop.scheme },
+    );
+    let address = hop.peer.to_string();
+    put(out, &["X-Forwarded-For: ", &chain(forwarded_for, address), "\r\n"]);
+    put(out, &["X-Forwarded-Proto: ", &proto, "\r\n"]);
+    put(out, &["X-Forwarded-Host: ", &told_host, "\r\n"]);
+    put(out, &["Forwarded: ", &chain(forwarded, element), "\r\n"]);
+}
+
+/// An address as Forwarded wants it (RFC 7239, section 6).
+fn node(address: IpAddr) -> String {
+    match address {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("\"[{address}]\""),
-    };
-    let scheme = hop.scheme;
-    let element = format!("for={peer};host=\"{host}\";proto={scheme}");
-    let address = hop.peer.to_string();
-    put(out, &["X-Forwarded-For: ", &chain(told("x-forwarded-for"), address), "\r\n"]);
-    put(out, &["X-Forwarded-Proto: ", &or(told("x-forwarded-proto"), scheme), "\r\n"]);
-    put(out, &["X-Forwarded-Host: ", &or(told("x-forwarded-host"), host), "\r\n"]);
-    put(out, &["Forwarded: ", &chain(told("forwarded"), element), "\r\n"]);
+    }
 }
 
 /// Leaves out the trailers that the head of the same message names as those of one connection

@@ -89,6 +89,17 @@ impl Decoder {
         self.is_done()
     }
 
+    /// Takes whatever is there of the body off the front of `buf`. Whether that was all of it.
+    pub fn skip(&mut self, buf: &mut BytesMut) -> bool {
+        loop {
+            match self.step(buf) {
+                Ok(Step::Frame(_)) => {}
+                Ok(Step::Done) => return true,
+                Ok(Step::More) | Err(_) => return false,
+            }
+        }
+    }
+
     /// Takes the next frame off the front of `buf`.
     pub fn step(&mut self, buf: &mut BytesMut) -> Result<Step, BadBody> {
         loop {

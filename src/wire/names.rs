@@ -18,6 +18,7 @@ const HOP_BY_HOP: &[&str] = &[
 /// Fields that make origins believe in another client, URL, host or method than the one that the
 /// cache key and the log know. Whoever may set them can poison a cache.
 const MISLEADING: &[&str] = &[
+    "base-url",
     "cf-connecting-ip",
     "cf-connecting-ipv6",
     "client-ip",
@@ -26,6 +27,7 @@ const MISLEADING: &[&str] = &[
     "forwarded-for",
     "front-end-https",
     "proxy",
+    "request-uri",
     "true-client-ip",
     "x-accel-mapping",
     "x-accel-redirect",
@@ -35,6 +37,7 @@ const MISLEADING: &[&str] = &[
     "x-client-ip",
     "x-cluster-client-ip",
     "x-envoy-external-address",
+    "x-envoy-original-path",
     "x-forwarded",
     "x-host",
     "x-host-override",
@@ -49,14 +52,18 @@ const MISLEADING: &[&str] = &[
     "x-original-uri",
     "x-original-url",
     "x-originating-ip",
+    "x-override-url",
     "x-proxyuser-ip",
     "x-real-ip",
     "x-remote-addr",
     "x-remote-ip",
+    "x-rewrite-uri",
     "x-rewrite-url",
     "x-scheme",
     "x-sendfile-type",
+    "x-server-name",
     "x-url-scheme",
+    "x-wap-profile",
 ];
 
 /// Framing, routing, authentication, request modifiers, response control and how to read the

@@ -67,20 +67,21 @@ hosts = ['a.test']
         "edge.toml:11: sever: unknown key; did you mean `server`?".into(),
         "edge.toml:13: log.level: expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\"".into(),
         "edge.toml:14: log.format: expected \"json\"".into(),
-        "edge.toml:17: origin[0].servers: expected an origin, such as \"http://127.0.0.1:3000\" or \"https://example.com\" as item 1".into(),
+        "edge.toml:17: origin[0].servers[0]: expected an origin, such as \"http://127.0.0.1:3000\" or \"https://example.com\"".into(),
         "edge.toml:18: origin[0].balance: expected \"round_robin\", \"least_conn\" or \"hash\"".into(),
         "edge.toml:20: origin[1].name: another [[origin]] is already named \"main\"".into(),
-        "edge.toml:21: origin[1].servers: expected at least one server".into(),
+        "edge.toml:21: origin[1].servers: expected at least one".into(),
         "edge.toml:22: origin[1].parent: there is no [[origin]] named \"sheild\"".into(),
-        "edge.toml:24: site[0].hosts: expected a host, such as \"example.com\", \"*.example.com\" or \"*\" (no port) as item 2".into(),
+        "edge.toml:24: site[0].hosts[1]: expected a host, such as \"example.com\", \"*.example.com\" or \"*\" (no port)".into(),
         "edge.toml:25: site[0].origin: there is no [[origin]] named \"mian\"; did you mean \"main\"?".into(),
-        "edge.toml:26: site[0].forward: X-Forwarded-For is written by Brim; name the proxies in front of it in server.trusted_proxies".into(),
-        "edge.toml:26: site[0].forward: Accept is not dropped in the first place".into(),
+        "edge.toml:26: site[0].forward[0]: X-Forwarded-For is written by Brim; name the proxies in front of it in server.trusted_proxies".into(),
+        "edge.toml:26: site[0].forward[1]: Accept is not dropped in the first place".into(),
         "edge.toml:28: site[0].key.query: expected \"all\", \"none\", { allow = [..] } or { deny = [..] }".into(),
         "edge.toml:30: site[0].rule[0].path: expected a path, such as \"/assets/*\"".into(),
         format!("edge.toml:31: site[0].rule[0].ttl: {duration}"),
+        "edge.toml:33: site[1].hosts[0]: \"a.test\" is already the host of a [[site]]".into(),
         "edge.toml:35: site[2]: `origin` is missing".into(),
-        "edge.toml:36: site[2].hosts: \"a.test\" is already the host of a [[site]]".into(),
+        "edge.toml:36: site[2].hosts[0]: \"a.test\" is already the host of a [[site]]".into(),
     ];
     let mut errors = problems(text);
     errors.retain(|line| !line.contains(": warning: "));
@@ -94,8 +95,9 @@ fn a_file_that_is_not_toml_is_named_with_its_line() {
     assert!(!found.is_empty());
     assert!(!problems("[server]\nadmin = 1\nadmin = 2\n").is_empty());
     let deaf = problems(&format!("[server]\nhttp = []\n{GOOD}"));
-    assert_eq!(deaf, ["edge.toml:1: server.http: expected at least one plain listener"]);
-    assert_eq!(problems(""), ["edge.toml:1: site: at least one [[site]] is needed"]);
+    assert_eq!(deaf, ["edge.toml:2: server.http: expected at least one plain listener"]);
+    let needed = |key: &str| format!("edge.toml:1: {key}: at least one [[{key}]] is needed");
+    assert_eq!(problems(""), [needed("origin"), needed("site")]);
 }
 
 #[test]
@@ -188,6 +190,7 @@ cache = true
         "cache",
         "certificate",
         "origin[0].parent",
+        "origin.admin",
         "site.key",
         "site.rule",
     ];
@@ -222,4 +225,32 @@ fn check_exits_with_zero_or_one() {
     std::fs::write(&file, [0xff, 0xfe]).expect("written");
     assert_eq!(check().code, Some(1));
     assert_eq!(Command::run(&["run", "--config", path]).code, Some(1));
+}
+
+#[test]
+fn listeners_that_exclude_each_other_are_found_before_they_are_bound() {
+    let listeners = |list: &str| problems(&format!("[server]\nhttp = [{list}]\n{GOOD}"));
+    assert_eq!(listeners("'0.0.0.0:80', '[::]:80', '127.0.0.1:81'"), [""; 0]);
+    let excluded = "cannot both be listened on";
+    for list in
+        ["'1.1.1.1:80', '1.1.1.1:80'", "'0.0.0.0:80', '127.0.0.1:80'", "'[::1]:80', '[::]:80'"]
+    {
+        let found = listeners(list);
+        assert!(found[0].starts_with("edge.toml:2: server.http[1]: "), "{found:?}");
+        assert!(found[0].ends_with(excluded), "{found:?}");
+    }
+}
+
+#[test]
+fn every_bad_item_of_a_list_is_named() {
+    let text =
+        "[server]\ntrusted_proxies = [\n  'x',\n  '10.0.0.0/8',\n  'y',\n]\n".to_owned() + GOOD;
+    let expected = "expected an address or a network, such as \"10.0.0.0/8\" or \"::1\"";
+    assert_eq!(
+        problems(&text),
+        [
+            format!("edge.toml:3: server.trusted_proxies[0]: {expected}"),
+            format!("edge.toml:5: server.trusted_proxies[2]: {expected}"),
+        ]
+    );
 }

@@ -45,7 +45,7 @@ fn a_client_cannot_speak_for_itself_as_a_proxy() {
         Forwarded: for=1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\nTrue-Client-IP: 1.2.3.4\r\n\
         CF-Connecting-IP: 1.2.3.4\r\nX-Original-URL: /admin\r\nX-Rewrite-URL: /admin\r\n\
         X-HTTP-Method-Override: DELETE\r\nX-HTTP-Method: DELETE\r\nX-Method-Override: DELETE\r\n\
-        X_HTTP_Method_Override: DELETE\r\nX-Host: evil\r\nX-Original-Host: evil\r\nProxy: evil\r\n\
+        X-Override-URL: /admin\r\nX-Rewrite-URI: /admin\r\nX_HTTP_Method_Override: DELETE\r\nX-Host: evil\r\nX-Original-Host: evil\r\nProxy: evil\r\n\
         Content_Length: 5\r\nTransfer_Encoding: chunked\r\n";
     assert_eq!(head_for(lies, "", ""), clean);
 }
@@ -60,7 +60,7 @@ fn a_trusted_proxy_is_believed_and_continued() {
         "X-Forwarded-For: 203.0.113.7, 10.0.0.1, 127.0.0.1",
         "X-Forwarded-Proto: https",
         "X-Forwarded-Host: public.test",
-        "Forwarded: for=203.0.113.7, for=127.0.0.1;host=\"a.test:81\";proto=http",
+        "Forwarded: for=203.0.113.7, for=127.0.0.1;host=\"public.test\";proto=https",
     ] {
         assert!(fields.contains(&line), "{line} in {fields:#?}");
     }
@@ -123,10 +123,22 @@ fn hop_by_hop_fields_of_an_answer_stay_behind_too() {
 }
 
 #[test]
-fn via_is_a_list_of_all_who_passed_it_on() {
-    let head = head_for("Via: 1.0 first, 2 second\r\n", "", "");
-    let via: Vec<_> = fields(&head).into_iter().filter(|line| line.starts_with("Via")).collect();
-    assert_eq!(via, ["Via: 1.0 first, 2 second", "Via: 1.1 brim"]);
+fn via_is_a_list_of_those_who_can_be_believed() {
+    let sent = "Via: 1.0 first, 2 second\r\n";
+    let via = |head: &str| -> Vec<String> {
+        fields(head).into_iter().filter(|l| l.starts_with("Via")).map(str::to_owned).collect()
+    };
+    assert_eq!(via(&head_for(sent, "", "")), ["Via: 1.1 brim"]);
+    let trusted = head_for(sent, "trusted_proxies = ['127.0.0.1']", "");
+    assert_eq!(via(&trusted), ["Via: 1.0 first, 2 second", "Via: 1.1 brim"]);
+}
+
+#[test]
+fn a_trusted_proxy_without_forwarded_is_heard_in_it() {
+    let told = "X-Forwarded-For: 203.0.113.7, 2001:db8::1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: p.test\r\n";
+    let head = head_for(told, "trusted_proxies = ['127.0.0.1']", "");
+    let expected = "Forwarded: for=203.0.113.7, for=\"[2001:db8::1]\", for=127.0.0.1;host=\"p.test\";proto=https";
+    assert!(fields(&head).contains(&expected), "{head}");
 }
 
 #[test]

@@ -36,6 +36,18 @@ fn an_origin_that_refuses_connections() {
 }
 
 #[test]
+fn a_body_that_has_arrived_does_not_cost_the_client_its_connection() {
+    let brim = brim_for(NOBODY);
+    let mut client = Client::connect(brim.address());
+    for body in
+        ["Content-Length: 3\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"]
+    {
+        let answer = client.ask(format!("POST / HTTP/1.1\r\nHost: a\r\n{body}"));
+        assert_eq!((answer.status, answer.field("connection")), (502, None));
+    }
+}
+
+#[test]
 fn an_origin_whose_name_does_not_exist() {
     let brim = brim_for("name.invalid");
     let answer = Client::connect(brim.address()).ask(get("/"));

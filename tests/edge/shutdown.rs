@@ -136,3 +136,20 @@ fn a_log_that_nobody_reads_holds_up_neither_requests_nor_the_exit() {
     brim.signal(Signal::TERM);
     assert_eq!(brim.wait().code(), Some(0));
 }
+
+#[test]
+fn both_families_can_be_listened_on_at_one_port() {
+    // Free for IPv6, and nobody else in the tests uses that IPv4 address.
+    let free = TcpListener::bind("[::1]:0").expect("bound");
+    let port = free.local_addr().expect("an address").port();
+    drop(free);
+    let brim = Brim::configured(&format!(
+        "[server]\nhttp = ['127.0.0.78:{port}', '[::]:{port}']\n[[origin]]\nname = 'o'\n\
+         servers = ['http://127.0.0.1:9']\n[[site]]\nhosts = ['a.test']\norigin = 'o'\n"
+    ));
+    brim.error_log(&format!("listening address=[::]:{port}"));
+    for address in [format!("127.0.0.78:{port}"), format!("[::1]:{port}")] {
+        let mut client = Client::connect(address.parse().expect("an address"));
+        assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: b.test\r\n\r\n").status, 421);
+    }
+}

@@ -7,7 +7,7 @@ use crate::wire::request::RequestHead;
 use serde::Serialize;
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 /// Lines waiting for the writer.
@@ -29,7 +29,7 @@ pub struct Record {
     /// Bytes sent to the client, heads included.
     pub sent_bytes: u64,
     /// From the head's arrival to the answer's last byte.
-    pub duration: Duration,
+    duration: Duration,
     /// From the request's departure to the head of the origin's answer.
     pub origin_duration: Option<Duration>,
     /// What became of it.
@@ -92,7 +92,8 @@ impl Record {
             sent_bytes: 0,
             duration: Duration::ZERO,
             origin_duration: None,
-            outcome: Outcome::Pass,
+            // What it is if nobody says anything else before it is dropped.
+            outcome: Outcome::Error("cut_off"),
             detail: None,
         }
     }
@@ -158,14 +159,34 @@ impl AccessLog {
         Ok((Self { lines: Some(lines) }, writer))
     }
 
+    /// Begins a line that is written when it is dropped, however that comes about.
+    pub fn begin(&self, record: Record) -> Recording<'_> {
+        Recording { log: self, started: Instant::now(), record }
+    }
+
     /// Queues one line, or counts it as dropped.
-    pub fn write(&self, record: &Record) {
+    fn write(&self, record: &Record) {
         if let Some(lines) = &self.lines {
             let mut line = record.line();
             line.push('\n');
             // The queue takes the line or counts it; neither fails.
             let _ = lines.clone().write_all(line.as_bytes());
         }
+    }
+}
+
+/// A request that is being answered.
+pub struct Recording<'l> {
+    log: &'l AccessLog,
+    started: Instant,
+    /// What is known so far.
+    pub record: Record,
+}
+
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        self.record.duration = self.started.elapsed();
+        self.log.write(&self.record);
     }
 }
 

@@ -47,7 +47,13 @@ impl Brim {
         raise_open_file_limit();
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if threads == 0 { cores() } else { threads };
-        let conf = ServerConf { threads, ..ServerConf::default() };
+        let conf = ServerConf {
+            threads,
+            // We have waited ourselves; what is cut off then has a moment to say so in the log.
+            grace_period_seconds: Some(0),
+            graceful_shutdown_timeout_seconds: Some(1),
+            ..ServerConf::default()
+        };
         Self {
             server: Server::new_with_opt_and_conf(None, conf),
             running: TaskTracker::new(),
@@ -193,7 +199,7 @@ impl ShutdownSignalWatch for Signals {
             _ = term.recv() => tracing::warn!("a second signal: not waiting any longer"),
             _ = int.recv() => tracing::warn!("a second signal: not waiting any longer"),
         }
-        ShutdownSignal::FastShutdown
+        ShutdownSignal::GracefulTerminate
     }
 }
 

@@ -19,7 +19,7 @@ use pingora::server::ShutdownWatch;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
@@ -157,17 +157,14 @@ impl Edge {
     ) -> Option<(Stream, BytesMut)> {
         let trusted = &self.settings.server.trusted_proxies;
         let client = forwarding::client_address(&head.fields, peer, trusted);
-        let mut record = Record::new(SystemTime::now(), client, Some(head));
-        let started = Instant::now();
-        let back = match self.sites.find(head.authority().map(|authority| authority.host)) {
-            None => {
-                self.answer_ourselves(stream, buf, head, Own::NoSite, shutdown, &mut record).await
-            }
+        let mut recording = self.log.begin(Record::new(SystemTime::now(), client, Some(head)));
+        let record = &mut recording.record;
+        match self.sites.find(head.authority().map(|authority| authority.host)) {
+            None => self.answer_ourselves(stream, buf, head, Own::NoSite, shutdown, record).await,
             Some(site) => {
                 record.site = Some(site.name.clone());
                 if forwarding::forwards_left(head) == Some(0) {
-                    self.answer_ourselves(stream, buf, head, Own::LastStop, shutdown, &mut record)
-                        .await
+                    self.answer_ourselves(stream, buf, head, Own::LastStop, shutdown, record).await
                 } else {
                     let peer_is_trusted = trusted.iter().any(|network| network.contains(&peer));
                     let job = Job {
@@ -180,13 +177,10 @@ impl Edge {
                         scheme: "http",
                         shutdown,
                     };
-                    pass::pass(job, stream, buf, &mut record).await
+                    pass::pass(job, stream, buf, record).await
                 }
             }
-        };
-        record.duration = started.elapsed();
-        self.log.write(&record);
-        back
+        }
     }
 
     /// Answers a request that was read, without asking anybody.
@@ -216,10 +210,9 @@ impl Edge {
         own: Own,
         wants_body: bool,
     ) {
-        let mut record = Record::new(SystemTime::now(), peer, None);
+        let mut recording = self.log.begin(Record::new(SystemTime::now(), peer, None));
         let to = Recipient { version: Version::Http11, persistent: false, wants_body };
-        self.write_own(stream, buf, own, to, &mut record).await;
-        self.log.write(&record);
+        self.write_own(stream, buf, own, to, &mut recording.record).await;
     }
 
     async fn write_own(

@@ -97,7 +97,11 @@ pub(super) async fn pass(
 
     let ended = match job.carry(&mut client, record).await {
         Err(End::Own(own)) => job.answer_ourselves(own, &mut client, record).await,
-        ended => ended,
+        Ok(can_ask_again) => {
+            record.outcome = Outcome::Pass;
+            Ok(can_ask_again)
+        }
+        Err(end) => Err(end),
     };
     record.sent_bytes = writer.sent_bytes;
     let reader = reader.into_inner();

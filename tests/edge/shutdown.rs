@@ -62,6 +62,7 @@ fn the_wait_for_running_requests_is_bounded() {
     busy.is_closed();
     assert_eq!(brim.wait().code(), Some(0));
     brim.error_log("the time for running requests is over");
+    assert!(brim.access_log("a.test").contains("\"reason\":\"cut_off\""));
 }
 
 #[test]

@@ -27,9 +27,11 @@ pub struct Record {
     /// What the client was told; 0 when it was told nothing.
     pub status: u16,
     /// Bytes sent to the client, heads included.
-    pub sent_bytes: u64,
-    /// From the head's arrival to the answer's last byte.
-    duration: Duration,
+    sent_bytes: u64,
+    /// When work on it began.
+    started: Instant,
+    /// From then to the answer's last byte.
+    duration: Option<Duration>,
     /// From the request's departure to the head of the origin's answer.
     pub origin_duration: Option<Duration>,
     /// What became of it.
@@ -90,12 +92,19 @@ impl Record {
             site: None,
             status: 0,
             sent_bytes: 0,
-            duration: Duration::ZERO,
+            started: Instant::now(),
+            duration: None,
             origin_duration: None,
             // What it is if nobody says anything else before it is dropped.
             outcome: Outcome::Error("cut_off"),
             detail: None,
         }
+    }
+
+    /// The answer is out. What the connection does after it is not the request's time.
+    pub fn is_answered(&mut self, sent_bytes: u64) {
+        self.sent_bytes = sent_bytes;
+        self.duration = Some(self.started.elapsed());
     }
 
     fn line(&self) -> String {
@@ -110,7 +119,7 @@ impl Record {
             site: self.site.as_deref(),
             status: self.status,
             bytes: self.sent_bytes,
-            duration_ms: milliseconds(self.duration),
+            duration_ms: milliseconds(self.duration.unwrap_or_else(|| self.started.elapsed())),
             origin_ms: self.origin_duration.map(milliseconds),
             outcome: self.outcome.label(),
             reason: self.outcome.reason(),
@@ -161,7 +170,7 @@ impl AccessLog {
 
     /// Begins a line that is written when it is dropped, however that comes about.
     pub fn begin(&self, record: Record) -> Recording<'_> {
-        Recording { log: self, started: Instant::now(), record }
+        Recording { log: self, record }
     }
 
     /// Queues one line, or counts it as dropped.
@@ -178,14 +187,12 @@ impl AccessLog {
 /// A request that is being answered.
 pub struct Recording<'l> {
     log: &'l AccessLog,
-    started: Instant,
     /// What is known so far.
     pub record: Record,
 }
 
 impl Drop for Recording<'_> {
     fn drop(&mut self) {
-        self.record.duration = self.started.elapsed();
         self.log.write(&self.record);
     }
 }

@@ -65,19 +65,6 @@ pub(super) fn size(value: &DeValue<'_>) -> Value<u64> {
     text.parse::<ByteSize>().map(|size| size.as_u64()).map_err(|_| expected())
 }
 
-pub(super) fn list<T>(value: &DeValue<'_>, read: fn(&DeValue<'_>) -> Value<T>) -> Value<Vec<T>> {
-    let DeValue::Array(items) = value else {
-        return Err(match read(&DeValue::Boolean(false)) {
-            Err(expected) => format!("a list, each {expected}"),
-            Ok(_) => "a list".into(),
-        });
-    };
-    let read_item = |(position, item): (usize, &toml::Spanned<DeValue<'_>>)| {
-        read(item.get_ref()).map_err(|expected| format!("{expected} as item {}", position + 1))
-    };
-    items.iter().enumerate().map(read_item).collect()
-}
-
 pub(super) fn address(value: &DeValue<'_>) -> Value<SocketAddr> {
     let address = value.as_str().and_then(|text| text.parse().ok());
     address
@@ -133,10 +120,6 @@ pub(super) fn host_header(value: &DeValue<'_>) -> Value<HostHeader> {
     }
 }
 
-pub(super) fn texts(value: &DeValue<'_>) -> Value<Vec<String>> {
-    list(value, text)
-}
-
 pub(super) fn server(value: &DeValue<'_>) -> Value<OriginServer> {
     origin_server(value.as_str().unwrap_or_default())
 }
@@ -174,7 +157,9 @@ pub(super) fn query(value: &DeValue<'_>) -> Value<Query> {
             let (Some((key, names)), None) = (entries.next(), entries.next()) else {
                 return Err(expected());
             };
-            let names = texts(names.get_ref()).map_err(|_| expected())?;
+            let names = names.get_ref().as_array().ok_or_else(expected)?.iter();
+            let names = names.map(|name| text(name.get_ref()).map_err(|_| expected()));
+            let names = names.collect::<Result<Vec<_>, _>>()?;
             match key.get_ref().as_ref() {
                 "allow" => Ok(Query::Allow(names)),
                 "deny" => Ok(Query::Deny(names)),

@@ -226,7 +226,7 @@ impl Edge {
         let limit = self.settings.server.limits.write_timeout;
         let (reader, mut writer) = transport::split(stream, buf, limit);
         let written = own.send(&mut writer, to, record).await;
-        record.sent_bytes = writer.sent_bytes;
+        record.is_answered(writer.sent_bytes);
         written.ok()?;
         if to.persistent {
             return Some(transport::join(reader, writer));

@@ -103,7 +103,7 @@ pub(super) async fn pass(
         }
         Err(end) => Err(end),
     };
-    record.sent_bytes = writer.sent_bytes;
+    record.is_answered(writer.sent_bytes);
     let reader = reader.into_inner();
     match ended {
         Ok(true) => return Some(transport::join(reader, writer)),

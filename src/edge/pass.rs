@@ -9,7 +9,7 @@ use super::tunnel;
 use super::upload::{Interruption, PumpError, Upload, UploadState, pump};
 use crate::access_log::Record;
 use crate::config::{HostHeader, Limits, Site};
-use crate::outcome::Outcome;
+use crate::outcome::{Forward, Outcome};
 use crate::rules::forwarding::{self, Hop, Onward};
 use crate::transport::{self, BodyReader, ReadError, Reader, WriteError, Writer};
 use crate::upstream::{Answer, Connection, Fault, Upstream};
@@ -98,7 +98,7 @@ pub(super) async fn pass(
     let ended = match job.carry(&mut client, record).await {
         Err(End::Own(own)) => job.answer_ourselves(own, &mut client, record).await,
         Ok(can_ask_again) => {
-            record.outcome = Outcome::Pass;
+            record.outcome = Outcome::Pass(Forward::Bypass);
             Ok(can_ask_again)
         }
         Err(end) => Err(end),

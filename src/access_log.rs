@@ -1,12 +1,15 @@
 //! The access log: one JSON line a request, written by a thread of its own, so that a slow disk or
-//! terminal never holds up a request. When its queue is full, lines are dropped and counted.
+//! terminal never holds up a request. When its queue is full, lines are dropped and counted. A
+//! request is counted in the metrics where its line is written, also when there is no log.
 
-use crate::config::AccessLog as Target;
+use crate::config::{AccessLog as Target, Site};
+use crate::metrics::Metrics;
 use crate::outcome::Outcome;
 use crate::wire::request::RequestHead;
 use serde::Serialize;
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
@@ -23,7 +26,7 @@ pub struct Record {
     /// `None` for a head that could not be read.
     request: Option<RequestLine>,
     /// The site that it belongs to.
-    pub site: Option<String>,
+    pub site: Option<Arc<Site>>,
     /// What the client was told; 0 when it was told nothing.
     pub status: u16,
     /// Bytes sent to the client, heads included.
@@ -116,10 +119,10 @@ impl Record {
             method: request.map(|r| r.method.as_str()),
             host: request.map(|r| r.host.as_str()),
             target: request.map(|r| r.target.as_str()),
-            site: self.site.as_deref(),
+            site: self.site.as_ref().map(|site| site.name.as_str()),
             status: self.status,
             bytes: self.sent_bytes,
-            duration_ms: milliseconds(self.duration.unwrap_or_else(|| self.started.elapsed())),
+            duration_ms: milliseconds(self.duration.unwrap_or_default()),
             origin_ms: self.origin_duration.map(milliseconds),
             outcome: self.outcome.label(),
             reason: self.outcome.reason(),
@@ -138,6 +141,7 @@ fn milliseconds(duration: Duration) -> f64 {
 #[derive(Clone)]
 pub struct AccessLog {
     lines: Option<NonBlocking>,
+    metrics: Arc<Metrics>,
 }
 
 /// The thread that writes. When dropped it writes what is queued, but does not wait for ever.
@@ -147,11 +151,12 @@ pub struct LogWriter {
 }
 
 impl AccessLog {
-    /// Opens the target; the error names it.
-    pub fn open(target: &Target) -> io::Result<(Self, LogWriter)> {
+    /// Opens the target; the error names it. What is written to it is counted in `metrics`.
+    pub fn open(target: &Target, metrics: Arc<Metrics>) -> io::Result<(Self, LogWriter)> {
         let output: Box<dyn Write + Send> = match target {
             Target::Off => {
-                return Ok((Self { lines: None }, LogWriter { lost: None, _guard: None }));
+                let writer = LogWriter { lost: None, _guard: None };
+                return Ok((Self { lines: None, metrics }, writer));
             }
             Target::Stdout => Box::new(io::stdout()),
             Target::File(path) => {
@@ -165,7 +170,12 @@ impl AccessLog {
             .thread_name("access-log")
             .finish(BufWriter::new(output));
         let writer = LogWriter { lost: Some(lines.error_counter()), _guard: Some(guard) };
-        Ok((Self { lines: Some(lines) }, writer))
+        Ok((Self { lines: Some(lines), metrics }, writer))
+    }
+
+    /// Where requests are counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Begins a line that is written when it is dropped, however that comes about.
@@ -193,7 +203,12 @@ pub struct Recording<'l> {
 
 impl Drop for Recording<'_> {
     fn drop(&mut self) {
-        self.log.write(&self.record);
+        let record = &mut self.record;
+        let duration = *record.duration.get_or_insert_with(|| record.started.elapsed());
+        let site = record.site.as_ref().map(|site| site.position);
+        // Whoever has seen the line finds it counted.
+        self.log.metrics.request(site, record.outcome, duration);
+        self.log.write(record);
     }
 }
 

@@ -12,13 +12,16 @@ pub use section::Problem;
 
 use crate::wire::HeadLimits;
 use ipnet::IpNet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long running requests may take to finish at shutdown, where nothing else is said.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where the operator's listener is, where nothing else is said and nobody else is there.
+pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
 
 /// Everything `edge.toml` says.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,8 +47,8 @@ pub struct Server {
     pub http: Vec<SocketAddr>,
     /// TLS listeners.
     pub https: Vec<SocketAddr>,
-    /// The operator's listener.
-    pub admin: SocketAddr,
+    /// The operator's listener, which has to be opened; `None`: at `ADMIN`, if that can be had.
+    pub admin: Option<SocketAddr>,
     /// Worker threads; 0 for one per core.
     pub threads: usize,
     /// Where the operator's token is kept.
@@ -176,6 +179,8 @@ pub enum Balance {
 pub struct Site {
     /// Its first host: how logs and metrics call it.
     pub name: String,
+    /// Its own in `Settings::sites`.
+    pub position: usize,
     /// Exact names, `*.example.org`, or `*`.
     pub hosts: Vec<String>,
     /// Position in `Settings::origins`.

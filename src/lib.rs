@@ -10,17 +10,21 @@
 //!    `transport`), reads
 //! 8. the answer's head (`wire::response`), and streams the answer back to the client.
 //! 9. Whatever goes wrong becomes a status in `edge::respond` and an `outcome`;
-//! 10. `access_log` writes the line, and the connection waits for the next head.
+//! 10. `metrics` counts it, `access_log` writes the line, and the connection waits for the next
+//!     head.
 //!
-//! `config` is what `edge.toml` says. Imports run down this list only: `cli`, `commands`, `server`,
-//! `demo`, `edge`, `upstream`, `access_log`, `transport`, `rules`, `config`, `outcome`, `wire`.
+//! `admin` answers the operator meanwhile. `config` is what `edge.toml` says. Imports run down this
+//! list only: `cli`, `commands`, `server`, `demo`, `edge`, `admin`, `upstream`, `access_log`,
+//! `metrics`, `transport`, `rules`, `config`, `outcome`, `wire`.
 
 pub mod access_log;
+pub mod admin;
 pub mod cli;
 mod commands;
 pub mod config;
 pub mod demo;
 pub mod edge;
+pub mod metrics;
 pub mod outcome;
 pub mod rules;
 pub mod server;

@@ -3,11 +3,14 @@
 //! Sockets are bound before Pingora's services start, because a service that cannot bind would
 //! leave a process that is alive and deaf. The services listen to our own shutdown signal instead
 //! of Pingora's, because Pingora waits a fixed time after it and then drops what still runs; ours
-//! ends when the last request has, or when its time is over.
+//! ends when the last request has, or when its time is over. The operator's listener is stopped by
+//! Pingora's signal, which comes after that, and nobody waits for its connections.
 
 use crate::access_log::AccessLog;
+use crate::admin::Admin;
 use crate::config::Settings;
 use crate::edge::Edge;
+use crate::metrics::Metrics;
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
 use pingora::listeners::ListenerConfig;
@@ -39,6 +42,8 @@ pub struct Brim {
     running: TaskTracker,
     stop: watch::Sender<bool>,
     shutdown_timeout: Duration,
+    /// How many there may be from clients.
+    connections: usize,
 }
 
 impl Brim {
@@ -59,17 +64,29 @@ impl Brim {
             running: TaskTracker::new(),
             stop: watch::Sender::new(false),
             shutdown_timeout,
+            connections: 0,
         }
     }
 
     /// Adds the edge; where its sockets came to be bound. An error names the address.
     pub fn add_edge(&mut self, settings: Settings, log: AccessLog) -> io::Result<Vec<SocketAddr>> {
         let addresses = settings.server.http.clone();
-        let connections = settings.server.limits.connections;
+        self.connections = settings.server.limits.connections;
         let edge = Edge::new(Arc::new(settings), log, self.running.clone())?;
-        let bound = self.add("edge", edge, &addresses)?;
-        tell_of_few_files(connections);
-        Ok(bound)
+        self.add("edge", edge, &addresses)
+    }
+
+    /// Adds the operator's listener; where its socket came to be bound. An error names the address.
+    pub fn add_admin(
+        &mut self,
+        address: SocketAddr,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<SocketAddr> {
+        let app = Admin::new(metrics, self.stop.subscribe());
+        let (mut admin, bound) = Bound::new("admin", app, &[address], None)?;
+        admin.service.threads = Some(1);
+        self.server.add_service(admin);
+        Ok(bound.first().copied().unwrap_or(address))
     }
 
     /// Adds another service to the process; where its sockets came to be bound.
@@ -82,31 +99,17 @@ impl Brim {
     where
         A: ServerApp + Send + Sync + 'static,
     {
-        let mut service = ListeningService::new(name.to_owned(), app);
-        let mut sockets = Vec::new();
-        let mut bound = Vec::new();
-        for address in addresses {
-            let named = |error| io::Error::other(format!("cannot listen on {address}: {error}"));
-            let socket = listen(address).map_err(named)?;
-            let address = socket.local_addr().map_err(named)?;
-            // Requests are buffered where they are read; another buffer below would only be copied.
-            let listener = ListenerConfig::tcp(address.to_string());
-            service.endpoints().add_listener(listener.l4_buffer(L4BufferSettings::unbuffered()));
-            sockets.push((address.to_string(), socket));
-            bound.push(address);
-        }
-        self.server.add_service(Bound {
-            service,
-            sockets,
-            stop: self.stop.subscribe(),
-            running: self.running.clone(),
-        });
+        let drain = Drain { stop: self.stop.subscribe(), running: self.running.clone() };
+        let (service, bound) = Bound::new(name, app, addresses, Some(drain))?;
+        self.server.add_service(service);
         Ok(bound)
     }
 
     /// Serves until SIGTERM or SIGINT, then until what runs has finished or its time is over.
     /// `ready` is called when both are handled: whoever is told may send one.
     pub fn run(self, ready: impl FnOnce() + Send + 'static) {
+        // Not earlier: a start that fails says why, and nothing else.
+        tell_of_few_files(self.connections);
         let signals = Signals {
             ready: Mutex::new(Some(Box::new(ready))),
             stop: self.stop,
@@ -136,8 +139,39 @@ fn listen(address: &SocketAddr) -> io::Result<TcpListener> {
 struct Bound<A> {
     service: ListeningService<A>,
     sockets: Vec<(String, TcpListener)>,
+    /// `None`: it serves to the end, and its connections are not waited for.
+    drain: Option<Drain>,
+}
+
+/// How a service takes part in the wait for what still runs.
+struct Drain {
     stop: ShutdownWatch,
     running: TaskTracker,
+}
+
+impl<A: ServerApp + Send + Sync + 'static> Bound<A> {
+    /// The service, and where its sockets came to be bound.
+    fn new(
+        name: &str,
+        app: A,
+        addresses: &[SocketAddr],
+        drain: Option<Drain>,
+    ) -> io::Result<(Self, Vec<SocketAddr>)> {
+        let mut service = ListeningService::new(name.to_owned(), app);
+        let mut sockets = Vec::new();
+        let mut bound = Vec::new();
+        for address in addresses {
+            let named = |error| io::Error::other(format!("cannot listen on {address}: {error}"));
+            let socket = listen(address).map_err(named)?;
+            let address = socket.local_addr().map_err(named)?;
+            // Requests are buffered where they are read; another buffer below would only be copied.
+            let listener = ListenerConfig::tcp(address.to_string());
+            service.endpoints().add_listener(listener.l4_buffer(L4BufferSettings::unbuffered()));
+            sockets.push((address.to_string(), socket));
+            bound.push(address);
+        }
+        Ok((Self { service, sockets, drain }, bound))
+    }
 }
 
 #[async_trait]
@@ -145,17 +179,19 @@ impl<A: ServerApp + Send + Sync + 'static> PingoraService for Bound<A> {
     async fn start_service(
         &mut self,
         fds: Option<ListenFds>,
-        _pingora_stop: ShutdownWatch,
+        pingora_stop: ShutdownWatch,
         listeners_per_fd: usize,
     ) {
-        let _accepting = self.running.token();
+        let accepting =
+            self.drain.as_ref().map(|drain| (drain.running.token(), drain.stop.clone()));
+        let (_accepting, stop) = accepting.unzip();
         if let Some(fds) = &fds {
             for (address, socket) in self.sockets.drain(..) {
                 // The listener made from the descriptor owns it from here on.
                 fds.lock().add(address, socket.into_raw_fd());
             }
         }
-        self.service.start_service(fds, self.stop.clone(), listeners_per_fd).await;
+        self.service.start_service(fds, stop.unwrap_or(pingora_stop), listeners_per_fd).await;
         tokio::time::sleep(TASKS_START_WITHIN).await;
     }
 

@@ -1,7 +1,6 @@
 //! `brim demo`: an edge to try, with a site to try it on.
 
-use super::run;
-use crate::access_log::AccessLog;
+use super::run::{self, Open};
 use crate::config::{self, OriginServer, Settings};
 use crate::demo::DemoOrigin;
 use crate::server::Brim;
@@ -48,8 +47,8 @@ fn in_front_of_the_site(listen: SocketAddr) -> io::Result<()> {
 }
 
 fn serve(mut brim: Brim, settings: Settings, origin: &str, paths: &[String]) -> io::Result<()> {
-    let (log, _writer) = AccessLog::open(&settings.log.access)?;
-    let edge = brim.add_edge(settings, log)?[0];
+    let Open { edge, admin, writer: _writer } = run::open(&mut brim, settings)?;
+    let edge = edge[0];
     let mut told = format!("Brim is at http://{edge}, in front of {origin}\n\nWorth trying:\n");
     for path in paths {
         let options = match path.as_str() {
@@ -62,6 +61,9 @@ fn serve(mut brim: Brim, settings: Settings, origin: &str, paths: &[String]) -> 
         "  curl -s -o /dev/null -w '%{{http_code}} in %{{time_total}} s\\n' http://{edge}/\n"
     );
     told += &format!("  curl -I http://{edge}/\n");
+    if let Some(admin) = admin {
+        told += &format!("  curl -s http://{admin}/metrics\n");
+    }
     brim.run(move || println!("{told}\nCtrl-C ends it. Each line below is one request.\n"));
     Ok(())
 }

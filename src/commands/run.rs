@@ -1,12 +1,15 @@
 //! `brim run`: serve what a configuration says.
 
 use super::check;
-use crate::access_log::AccessLog;
-use crate::config::Settings;
+use crate::access_log::{AccessLog, LogWriter};
+use crate::config::{self, Settings};
+use crate::metrics::Metrics;
 use crate::server::Brim;
 use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
@@ -22,14 +25,54 @@ pub(crate) fn run(path: &Path) -> ExitCode {
 
 fn serve(settings: Settings) -> io::Result<()> {
     let mut brim = Brim::new(settings.server.threads, settings.server.shutdown_timeout);
-    let (log, _writer) = AccessLog::open(&settings.log.access)?;
-    let addresses = brim.add_edge(settings, log)?;
+    let Open { edge, admin, writer: _writer } = open(&mut brim, settings)?;
     brim.run(move || {
-        for address in addresses {
+        for address in edge {
             tracing::info!(%address, "listening");
+        }
+        if let Some(address) = admin {
+            tracing::info!(%address, "admin listener");
         }
     });
     Ok(())
+}
+
+/// What an edge has opened.
+pub(super) struct Open {
+    pub(super) edge: Vec<SocketAddr>,
+    /// `None` where its default address could not be had.
+    pub(super) admin: Option<SocketAddr>,
+    /// To be kept until everything has ended.
+    pub(super) writer: LogWriter,
+}
+
+/// Opens everything that an edge needs.
+pub(super) fn open(brim: &mut Brim, settings: Settings) -> io::Result<Open> {
+    let sites: Vec<_> = settings.sites.iter().map(|site| site.name.clone()).collect();
+    let origins: Vec<_> = settings.origins.iter().map(|origin| origin.name.clone()).collect();
+    let metrics = Metrics::new(&sites, &origins);
+    let (log, writer) = AccessLog::open(&settings.log.access, metrics.clone())?;
+    let admin = settings.server.admin;
+    // Before the operator's listener: whoever asks for port 9180 gets it.
+    let edge = brim.add_edge(settings, log)?;
+    let admin = open_admin(brim, admin, metrics)?;
+    Ok(Open { edge, admin, writer })
+}
+
+fn open_admin(
+    brim: &mut Brim,
+    address: Option<SocketAddr>,
+    metrics: Arc<Metrics>,
+) -> io::Result<Option<SocketAddr>> {
+    match brim.add_admin(address.unwrap_or(config::ADMIN), metrics) {
+        Ok(bound) => Ok(Some(bound)),
+        // Nobody has asked for the default address.
+        Err(error) if address.is_none() => {
+            tracing::warn!(%error, "no admin listener; `server.admin` can name another address");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// An error in one line, and the exit code.

@@ -38,7 +38,11 @@ fn read_all<'t>(
     let site_sections = root.sections("site");
     let names: Vec<_> = origins.iter().map(|read| read.name.as_ref()).collect();
     check_origin_names(report, &origins);
-    let sites: Vec<_> = site_sections.into_iter().map(|section| site(section, &names)).collect();
+    let sites: Vec<_> = site_sections
+        .into_iter()
+        .enumerate()
+        .map(|(position, section)| site(section, position, &names))
+        .collect();
     check_hosts(report, &sites);
     for (is_missing, key) in [(origins.is_empty(), "origin"), (sites.is_empty(), "site")] {
         if is_missing {
@@ -72,7 +76,7 @@ fn server(mut section: Section<'_>, folder: &Path) -> Server {
     let server = Server {
         http: http.map_or_else(|| vec![any_v4], Found::values),
         https: https.map_or_else(Vec::new, Found::values),
-        admin: admin.map_or(SocketAddr::from(([127, 0, 0, 1], 9180)), |found| found.value),
+        admin: admin.map(|found| found.value),
         threads: section.or("threads", 0, values::threads),
         admin_token_file: folder.join(section.or(
             "admin_token_file",
@@ -268,16 +272,16 @@ struct ReadSite {
     site: Option<Site>,
 }
 
-fn site(mut section: Section<'_>, origins: &[Option<&Found<String>>]) -> ReadSite {
+fn site(mut section: Section<'_>, position: usize, origins: &[Option<&Found<String>>]) -> ReadSite {
     let hosts = section.required_list("hosts", values::host);
     let origin = section.required("origin", values::text).and_then(|found| {
         let is_meant = |name: &Option<&Found<String>>| name.is_some_and(|n| n.value == found.value);
-        let position = origins.iter().position(is_meant);
-        if position.is_none() {
+        let origin = origins.iter().position(is_meant);
+        if origin.is_none() {
             let known = origins.iter().flatten().map(|name| name.value.as_str());
             section.problem(found.at, found.key, unknown_origin(&found.value, known));
         }
-        position
+        origin
     });
     let host_header = section.or("host_header", HostHeader::Client, values::host_header);
     let forward = section.list("forward", values::text);
@@ -296,6 +300,7 @@ fn site(mut section: Section<'_>, origins: &[Option<&Found<String>>]) -> ReadSit
     let rules = rules.into_iter().collect::<Option<Vec<_>>>();
     let site = names.first().cloned().zip(origin).zip(rules).map(|((name, origin), rules)| Site {
         name,
+        position,
         hosts: names,
         origin,
         host_header,
@@ -344,13 +349,12 @@ fn rule(mut section: Section<'_>) -> Option<Rule> {
 /// effect in this version. Silence would be a lie.
 fn warn_of_what_does_nothing_yet(report: &Report<'_>, origins: &[ReadOrigin]) {
     const TLS: &str = "TLS listeners are not opened by this version";
-    const ADMIN: &str = "the admin listener is not opened by this version";
+    const TOKEN: &str = "nothing in this version asks for the token";
     const CACHE: &str = "this version does not cache: everything is passed to the origin";
     for (key, message) in [
         ("server.https", TLS),
         ("certificate", TLS),
-        ("server.admin", ADMIN),
-        ("server.admin_token_file", ADMIN),
+        ("server.admin_token_file", TOKEN),
         ("origin.admin", "this version does not purge parents"),
         ("cache", CACHE),
         ("site.key", CACHE),

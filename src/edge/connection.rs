@@ -162,7 +162,7 @@ impl Edge {
         match self.sites.find(head.authority().map(|authority| authority.host)) {
             None => self.answer_ourselves(stream, buf, head, Own::NoSite, shutdown, record).await,
             Some(site) => {
-                record.site = Some(site.name.clone());
+                record.site = Some(site.clone());
                 if forwarding::forwards_left(head) == Some(0) {
                     self.answer_ourselves(stream, buf, head, Own::LastStop, shutdown, record).await
                 } else {
@@ -170,6 +170,7 @@ impl Edge {
                     let job = Job {
                         limits: &self.settings.server.limits,
                         upstream: &self.upstream,
+                        metrics: self.log.metrics(),
                         head,
                         site,
                         peer,

@@ -9,6 +9,7 @@ use super::tunnel;
 use super::upload::{Interruption, PumpError, Upload, UploadState, pump};
 use crate::access_log::Record;
 use crate::config::{HostHeader, Limits, Site};
+use crate::metrics::Metrics;
 use crate::outcome::{Forward, Outcome};
 use crate::rules::forwarding::{self, Hop, Onward};
 use crate::transport::{self, BodyReader, ReadError, Reader, WriteError, Writer};
@@ -37,6 +38,7 @@ const CLOSE_TAKES: Duration = Duration::from_secs(1);
 pub(super) struct Job<'a> {
     pub(super) limits: &'a Limits,
     pub(super) upstream: &'a Upstream,
+    pub(super) metrics: &'a Metrics,
     pub(super) head: &'a RequestHead,
     pub(super) site: &'a Site,
     pub(super) peer: IpAddr,
@@ -141,7 +143,10 @@ impl Job<'_> {
         let mut fresh = false;
         loop {
             let connected = self.upstream.connect(self.site.origin, fresh).await;
-            let mut connection = connected.map_err(|fault| End::Own(Own::Origin(fault)))?;
+            let mut connection = connected.map_err(|fault| {
+                self.metrics.origin_answer(self.site.origin, None, None);
+                End::Own(Own::Origin(fault))
+            })?;
             match self.exchange(&mut connection, client, record).await {
                 Ok(answered) => {
                     if answered.connection_can_be_reused {
@@ -218,6 +223,7 @@ impl Job<'_> {
         if head.status == 101 && !(self.head.upgrade && upload.state == UploadState::Done) {
             return Err(fail(Fault::Garbage("it switches protocols without being asked to")));
         }
+        self.metrics.origin_answer(self.site.origin, Some(head.status), record.origin_duration);
         if let Some(kept) = head.kept_for() {
             *idle_timeout = (*idle_timeout).min(kept.saturating_sub(CLOSE_TAKES));
         }
@@ -338,7 +344,9 @@ impl Job<'_> {
         Ok(persistent)
     }
 
+    /// In the log and in the metrics.
     fn log(&self, fault: Fault, authority: &str) {
+        self.metrics.origin_answer(self.site.origin, None, None);
         tracing::warn!(
             origin = self.upstream.settings(self.site.origin).name,
             server = authority,

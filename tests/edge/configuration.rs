@@ -104,7 +104,9 @@ fn a_file_that_is_not_toml_is_named_with_its_line() {
 fn what_is_left_out_has_its_default() {
     let settings = config::check(GOOD, "edge.toml", Path::new("")).settings.expect("good");
     let sample = config::load(Path::new("edge.toml")).expect("the sample is there");
-    let sample = sample.settings.unwrap_or_else(|| panic!("{:#?}", sample.problems));
+    let mut sample = sample.settings.unwrap_or_else(|| panic!("{:#?}", sample.problems));
+    // Whoever names the default asks for it; else nobody minds if it is taken.
+    assert_eq!((sample.server.admin.take(), settings.server.admin), (Some(config::ADMIN), None));
     // The sample names every default; it is the documentation of them.
     assert_eq!(sample, settings);
 }
@@ -185,7 +187,6 @@ cache = true
     let warned: Vec<&str> = checked.problems.iter().map(|problem| problem.key.as_str()).collect();
     let expected = [
         "server.https",
-        "server.admin",
         "server.admin_token_file",
         "cache",
         "certificate",
@@ -239,6 +240,12 @@ fn listeners_that_exclude_each_other_are_found_before_they_are_bound() {
         assert!(found[0].starts_with("edge.toml:2: server.http[1]: "), "{found:?}");
         assert!(found[0].ends_with(excluded), "{found:?}");
     }
+    // The operator's listener is one of them if it is asked for; its default gives way.
+    assert_eq!(listeners("'0.0.0.0:9180'"), [""; 0]);
+    let asked_for = listeners("'0.0.0.0:9180']\nadmin = '127.0.0.1:9180'\ntrusted_proxies = [");
+    assert_eq!(asked_for.len(), 1, "{asked_for:?}");
+    assert!(asked_for[0].starts_with("edge.toml:3: server.admin: "), "{asked_for:?}");
+    assert!(asked_for[0].ends_with(excluded), "{asked_for:?}");
 }
 
 #[test]

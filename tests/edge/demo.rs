@@ -43,6 +43,25 @@ fn the_demo_prints_where_it_is_and_what_to_try() {
 }
 
 #[test]
+fn the_demo_tells_where_its_metrics_are_if_it_can_have_the_port() {
+    let demos = [Brim::demo(&[]), Brim::demo(&[])];
+    let mut open = 0;
+    for brim in &demos {
+        brim.access_log("Ctrl-C ends it");
+        let Some(line) = brim.printed_so_far("/metrics") else {
+            brim.error_log("no admin listener");
+            continue;
+        };
+        assert_eq!(line, format!("  curl -s http://{}/metrics", brim::config::ADMIN));
+        let metrics = Client::connect(brim::config::ADMIN)
+            .ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert!(metrics.text().contains("brim_requests_total{outcome=\"pass\",site=\"*\"} 0\n"));
+        open += 1;
+    }
+    assert!(open <= 1, "both cannot have it");
+}
+
+#[test]
 fn the_demo_stands_in_front_of_any_origin() {
     let origin = Origin::ok();
     let brim = Brim::demo(&["--origin", &format!("http://{}", origin.address())]);

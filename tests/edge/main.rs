@@ -2,6 +2,7 @@
 
 mod kit;
 
+mod admin;
 mod bad_requests;
 mod bodies;
 mod command_line;

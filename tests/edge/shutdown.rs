@@ -1,31 +1,13 @@
 //! Starting and stopping.
 
-use crate::kit::{Brim, Client, Command, OK, Origin, get};
+use crate::kit::{Brim, Client, Command, Origin, get};
 use rustix::process::Signal;
 use std::net::{TcpListener, TcpStream};
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, Sender, channel};
-
-/// An origin that answers when it is told to, and says when it was asked.
-fn waiting_origin() -> (Origin, Sender<()>, Receiver<()>) {
-    let (answer, may_answer) = channel();
-    let (asked, was_asked) = channel();
-    let both = Mutex::new((may_answer, asked));
-    let origin = Origin::start(move |peer| {
-        while peer.head().is_some() {
-            let both = both.lock().expect("lock");
-            both.1.send(()).expect("the test listens");
-            let _ = both.0.recv();
-            peer.send(OK);
-        }
-    });
-    (origin, answer, was_asked)
-}
 
 #[test]
 fn running_requests_finish_and_the_process_exits_with_zero() {
     for signal in [Signal::TERM, Signal::INT] {
-        let (origin, answer, was_asked) = waiting_origin();
+        let (origin, answer, was_asked) = Origin::waiting();
         let mut brim = Brim::in_front_of(origin.address());
         let mut idle = Client::connect(brim.address());
         let mut busy = Client::connect(brim.address());
@@ -49,7 +31,7 @@ fn running_requests_finish_and_the_process_exits_with_zero() {
 
 #[test]
 fn the_wait_for_running_requests_is_bounded() {
-    let (origin, _answer, was_asked) = waiting_origin();
+    let (origin, _answer, was_asked) = Origin::waiting();
     let mut brim = Brim::configured(&format!(
         "[server]\nhttp = ['127.0.0.1:0']\nshutdown_timeout = '300ms'\n[[origin]]\nname = 'o'\n\
          servers = ['http://{}']\n[[site]]\nhosts = ['*']\norigin = 'o'\n",
@@ -67,7 +49,7 @@ fn the_wait_for_running_requests_is_bounded() {
 
 #[test]
 fn a_second_signal_does_not_wait() {
-    let (origin, _answer, was_asked) = waiting_origin();
+    let (origin, _answer, was_asked) = Origin::waiting();
     let mut brim = Brim::in_front_of(origin.address());
     let mut busy = Client::connect(brim.address());
     busy.send(get("/"));

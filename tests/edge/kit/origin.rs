@@ -4,6 +4,7 @@ use super::{OK, PATIENCE};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 /// A listening origin. Its threads end with the test's process.
@@ -63,6 +64,22 @@ impl Origin {
                 peer.send(OK);
             }
         })
+    }
+
+    /// Answers when it is told to, and says when it was asked.
+    pub(crate) fn waiting() -> (Self, Sender<()>, Receiver<()>) {
+        let (answer, may_answer) = channel();
+        let (asked, was_asked) = channel();
+        let both = Mutex::new((may_answer, asked));
+        let origin = Self::start(move |peer| {
+            while peer.head().is_some() {
+                let both = both.lock().expect("lock");
+                both.1.send(()).expect("the test listens");
+                let _ = both.0.recv();
+                peer.send(OK);
+            }
+        });
+        (origin, answer, was_asked)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -61,6 +61,11 @@ impl Brim {
 
     /// `brim run` with this configuration, which listens on one port.
     pub(crate) fn configured(text: &str) -> Self {
+        Self::configured_exactly(&with_admin(text))
+    }
+
+    /// The same, also where it leaves the operator's listener at its default.
+    pub(crate) fn configured_exactly(text: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("edge.toml");
         std::fs::write(&file, text).expect("written");
@@ -71,7 +76,7 @@ impl Brim {
     pub(crate) fn trusting(authority: &str, text: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (file, roots) = (folder.path().join("edge.toml"), folder.path().join("roots.pem"));
-        std::fs::write(&file, text).expect("written");
+        std::fs::write(&file, with_admin(text)).expect("written");
         std::fs::write(&roots, authority).expect("written");
         let arguments = ["run", "--config", path_text(&file)];
         Self::spawn(folder, &arguments, &[("SSL_CERT_FILE", path_text(&roots))])
@@ -91,7 +96,7 @@ impl Brim {
             "[server]\nhttp = ['127.0.0.1:0']\nshutdown_timeout = '1s'\n[[origin]]\nname = 'o'\n\
              servers = ['http://{origin}']\n[[site]]\nhosts = ['*']\norigin = 'o'\n"
         );
-        std::fs::write(&file, text).expect("written");
+        std::fs::write(&file, with_admin(&text)).expect("written");
         let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_brim"))
             .args(["run", "--config", path_text(&file)])
             .stdout(Stdio::piped())
@@ -136,6 +141,13 @@ impl Brim {
         self.address
     }
 
+    /// Where the operator's listener is.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        let line = self.stderr.wait_for("admin listener address=");
+        let address = line.rsplit('=').next().and_then(|address| address.trim().parse().ok());
+        address.expect("an address")
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -147,6 +159,16 @@ impl Brim {
     /// The first line of the error log with this text, waited for.
     pub(crate) fn error_log(&self, text: &str) -> String {
         self.stderr.wait_for(text)
+    }
+
+    /// The same, if it is there already.
+    pub(crate) fn error_log_so_far(&self, text: &str) -> Option<String> {
+        self.stderr.find(text)
+    }
+
+    /// The first line on standard output with this text, if it is there already.
+    pub(crate) fn printed_so_far(&self, text: &str) -> Option<String> {
+        self.stdout.find(text)
     }
 
     /// The first line of the access log with this text, waited for.
@@ -194,6 +216,15 @@ impl Drop for Brim {
     }
 }
 
+/// Tests run side by side: an operator's listener that stands nowhere else gets a free port.
+fn with_admin(text: &str) -> String {
+    if text.contains("\nadmin = ") {
+        return text.to_owned();
+    }
+    assert!(text.contains("[server]\n"), "no place for `admin` in {text}");
+    text.replacen("[server]\n", "[server]\nadmin = '127.0.0.1:0'\n", 1)
+}
+
 fn path_text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
@@ -225,6 +256,10 @@ impl Lines {
 
     fn all(&self) -> Vec<String> {
         self.seen.0.lock().expect("lines").clone()
+    }
+
+    fn find(&self, text: &str) -> Option<String> {
+        self.all().into_iter().find(|line| line.contains(text))
     }
 
     fn wait_for(&self, text: &str) -> String {

@@ -3,6 +3,7 @@
 
 mod connect;
 mod fault;
+mod idle;
 
 pub use connect::{Answer, Connection, Upstream};
 pub use fault::Fault;

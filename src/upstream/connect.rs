@@ -1,6 +1,7 @@
 //! Connections to origin servers: pooled ones first, servers in turn, the next where one fails.
 
 use super::Fault;
+use super::idle::Idle;
 use crate::config::{Origin, OriginServer};
 use crate::transport::{self, Reader, Writer};
 use crate::wire::HeadLimits;
@@ -24,12 +25,15 @@ const IDLE_CONNECTIONS_MAX: usize = 4096;
 const ADDRESSES_LAST: Duration = Duration::from_secs(30);
 /// How long a name that was not found is not asked for again.
 const FAILURE_LASTS: Duration = Duration::from_secs(1);
+/// An origin's promise to keep a connection is not trusted to its last moment.
+const CLOSE_TAKES: Duration = Duration::from_secs(1);
 /// Interim heads (1xx) before the final one of an answer.
 const INTERIM_HEADS_MAX: usize = 32;
 
 /// All origins and the connections to them.
 pub struct Upstream {
     connector: TransportConnector,
+    idle: Arc<Idle>,
     origins: Vec<OriginState>,
 }
 
@@ -77,7 +81,8 @@ impl Upstream {
     /// Nothing is connected yet. Fails when an origin needs root certificates and there are none
     /// that can be used.
     pub fn new(origins: &[Arc<Origin>]) -> io::Result<Self> {
-        let mut options = ConnectorOptions::new(IDLE_CONNECTIONS_MAX);
+        // Its pool stays empty; ours is `idle`.
+        let mut options = ConnectorOptions::new(1);
         options.ca_file = roots(origins)?;
         let origins = origins.iter().map(|settings| OriginState {
             settings: settings.clone(),
@@ -89,7 +94,7 @@ impl Upstream {
             turn: AtomicUsize::new(0),
         });
         let connector = TransportConnector::new(Some(options));
-        Ok(Self { connector, origins: origins.collect() })
+        Ok(Self { connector, idle: Idle::new(IDLE_CONNECTIONS_MAX), origins: origins.collect() })
     }
 
     /// The settings of the origin at this position.
@@ -108,7 +113,7 @@ impl Upstream {
             let peers = server.peers(&origin.settings).await;
             // A pooled connection to any address is better than a new one to the first.
             for peer in peers.iter().filter(|_| !fresh) {
-                if let Some(stream) = self.connector.reused_stream(peer).await {
+                if let Some(stream) = self.idle.take(peer.reuse_hash()) {
                     return Ok(Connection::new(stream, true, peer, &origin.settings, server));
                 }
             }
@@ -140,7 +145,7 @@ impl Upstream {
         let (stream, unread) = transport::join(answer.reader, writer);
         // Bytes behind the answer belong to no request: whose would they be?
         if unread.is_empty() {
-            self.connector.release_stream(stream, pool_key, Some(idle_timeout));
+            self.idle.put(pool_key, stream, idle_timeout);
         }
     }
 }
@@ -216,6 +221,15 @@ impl Connection {
             is_reused,
             idle_timeout: origin.idle_timeout,
             pool_key: peer.reuse_hash(),
+        }
+    }
+}
+
+impl Connection {
+    /// Keeps the connection no longer than the origin says that it will.
+    pub fn heed(idle_timeout: &mut Duration, head: &ResponseHead) {
+        if let Some(kept) = head.kept_for() {
+            *idle_timeout = (*idle_timeout).min(kept.saturating_sub(CLOSE_TAKES));
         }
     }
 }

@@ -24,12 +24,15 @@ pub enum Fault {
     Truncated,
     /// No byte of the body within `read_timeout`.
     Stalled,
+    /// It answers with this status, 500 or above, and nothing that others could be given.
+    ServerError(u16),
 }
 
 impl Fault {
     /// The status for a client that has not seen a head yet.
     pub fn status(self) -> u16 {
         match self {
+            Self::ServerError(status) => status,
             Self::ConnectTimeout | Self::Silent | Self::Stalled => 504,
             _ => 502,
         }
@@ -47,6 +50,7 @@ impl Fault {
             Self::Garbage(_) => "origin_garbage",
             Self::Truncated => "origin_truncated",
             Self::Stalled => "origin_stalled",
+            Self::ServerError(_) => "origin_error",
         }
     }
 
@@ -62,6 +66,7 @@ impl Fault {
             Self::Garbage(_) => "the origin's answer is not valid HTTP",
             Self::Truncated => "the origin's answer ended too early",
             Self::Stalled => "the origin's answer stopped",
+            Self::ServerError(_) => "the origin is in trouble",
         }
     }
 

@@ -1,0 +1,105 @@
+//! Connections that wait for their next request.
+//!
+//! Pingora's own pool has a task watch each of them, and now and then loses one when it is wanted
+//! while that task still holds it; a busy edge would connect anew for no reason. Here nobody holds
+//! a connection that waits: whoever takes it looks whether it still lives.
+
+use pingora::protocols::Stream;
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// How often connections that are past their time are closed when nobody asks for them.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// The waiting connections, by where they lead.
+pub(super) struct Idle {
+    waiting: Mutex<Waiting>,
+    connections_max: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    by_peer: HashMap<u64, Vec<Entry>>,
+    count: usize,
+    is_swept: bool,
+}
+
+struct Entry {
+    stream: Stream,
+    until: Instant,
+}
+
+impl Idle {
+    pub(super) fn new(connections_max: usize) -> Arc<Self> {
+        Arc::new(Self { waiting: Mutex::default(), connections_max })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection that was put back last, if one of them still lives.
+    pub(super) fn take(&self, peer: u64) -> Option<Stream> {
+        loop {
+            let mut entry = {
+                let mut waiting = self.lock();
+                let entry = waiting.by_peer.get_mut(&peer)?.pop()?;
+                waiting.count -= 1;
+                entry
+            };
+            if Instant::now() < entry.until && lives(&mut entry.stream) {
+                return Some(entry.stream);
+            }
+        }
+    }
+
+    /// Keeps a connection for a while, unless there are enough.
+    pub(super) fn put(self: &Arc<Self>, peer: u64, stream: Stream, idle_timeout: Duration) {
+        let mut waiting = self.lock();
+        if waiting.count >= self.connections_max {
+            return;
+        }
+        let until = Instant::now() + idle_timeout;
+        waiting.by_peer.entry(peer).or_default().push(Entry { stream, until });
+        waiting.count += 1;
+        if !std::mem::replace(&mut waiting.is_swept, true) {
+            let idle = Arc::downgrade(self);
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(SWEEP_EVERY).await;
+                    let Some(idle) = idle.upgrade() else { return };
+                    if idle.sweep() {
+                        return;
+                    }
+                }
+            });
+        }
+    }
+
+    /// Closes what is past its time or dead. Whether nothing is left to come back for.
+    fn sweep(&self) -> bool {
+        let now = Instant::now();
+        let mut closed = Vec::new();
+        let mut waiting = self.lock();
+        for entries in waiting.by_peer.values_mut() {
+            let is_over = |entry: &mut Entry| entry.until <= now || !lives(&mut entry.stream);
+            closed.extend(entries.extract_if(.., is_over));
+        }
+        waiting.by_peer.retain(|_, entries| !entries.is_empty());
+        waiting.count -= closed.len();
+        waiting.is_swept = waiting.count > 0;
+        !waiting.is_swept
+    }
+}
+
+/// Whether the other side has neither closed nor sent anything, which nobody asked for.
+fn lives(stream: &mut Stream) -> bool {
+    let mut byte = [0];
+    let mut context = Context::from_waker(Waker::noop());
+    let read = Pin::new(stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
+    matches!(read, Poll::Pending)
+}

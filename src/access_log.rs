@@ -174,7 +174,7 @@ impl AccessLog {
     }
 
     /// Where requests are counted.
-    pub fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 

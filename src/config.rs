@@ -78,6 +78,8 @@ pub struct Limits {
     pub head: HeadLimits,
     /// Connections at one time.
     pub connections: usize,
+    /// Fetches from origins for the cache at one time.
+    pub fills: usize,
 }
 
 /// `[log]`
@@ -189,8 +191,14 @@ pub struct Site {
     pub host_header: HostHeader,
     /// Misleading fields that this site passes on all the same.
     pub forward: Vec<String>,
-    /// `[site.key] query`
-    pub query: Query,
+    /// Guess how long an answer is good from its Last-Modified where nobody says it.
+    pub heuristic_freshness: bool,
+    /// Keep answers with Set-Cookie that have an explicit time, without that field.
+    pub strip_set_cookie: bool,
+    /// Keep nothing whose Content-Type is not what the path's extension promises.
+    pub deception_guard: bool,
+    /// `[site.key]`
+    pub key: KeyRules,
     /// `[[site.rule]]`, in order.
     pub rules: Vec<Rule>,
 }
@@ -202,6 +210,21 @@ pub enum HostHeader {
     Client,
     /// That of the server's address.
     Origin,
+}
+
+/// `[site.key]`: what tells objects apart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyRules {
+    /// Which part of the query.
+    pub query: Query,
+    /// Whether the order of parameters with different names means nothing.
+    pub sort_query: bool,
+    /// Request fields, too.
+    pub headers: Vec<String>,
+    /// Cookies, too.
+    pub cookies: Vec<String>,
+    /// `http` and `https` are two resources.
+    pub scheme: bool,
 }
 
 /// Which part of the query names the object.
@@ -226,6 +249,8 @@ pub struct Rule {
     pub ttl: Option<Duration>,
     /// Used where the origin said nothing.
     pub default_ttl: Option<Duration>,
+    /// The same for 404, 405, 410, 414 and 501.
+    pub negative_ttl: Option<Duration>,
     /// RFC 5861.
     pub stale_while_revalidate: Option<Duration>,
     /// RFC 5861.

@@ -1,12 +1,14 @@
 //! The front door: bytes in, answers out, and nothing about caching.
 //!
-//! `connection` reads requests off one connection, `pass` carries them to the origin and back,
-//! `upload` their bodies, `tunnel` what follows an upgrade, `respond` writes the answers that are
-//! the edge's own.
+//! `connection` reads requests off one connection, `serve` answers them out of the cache in the
+//! `shape` that each client gets, `pass` carries the others to the origin and back, `upload` their
+//! bodies, `tunnel` what follows an upgrade, `own` writes the answers that are the edge's own.
 
 mod connection;
+mod own;
 mod pass;
-mod respond;
+mod serve;
+mod shape;
 mod tunnel;
 mod upload;
 

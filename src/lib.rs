@@ -4,18 +4,20 @@
 //! 2. `edge::connection`, which reads bytes until
 //! 3. `wire::request` finds one whole head in them, or a reason to refuse it;
 //! 4. `rules::site` names the site of its host;
-//! 5. `edge::pass` asks
-//! 6. `upstream` for a connection to the site's origin, sends
-//! 7. the head that `rules::forwarding` wrote, streams the body behind it (`wire::body` over
-//!    `transport`), reads
-//! 8. the answer's head (`wire::response`), and streams the answer back to the client.
-//! 9. Whatever goes wrong becomes a status in `edge::respond` and an `outcome`;
+//! 5. `rules::key` says what it asks for; a GET or HEAD is `edge::serve`'s, which asks
+//! 6. `engine::lookup`: stored in `store` (then it is answered at once), on its way (`in_flight`), or
+//!    to be fetched by a `fill`, a task of its own that takes a connection from
+//! 7. `upstream`, sends the head that `rules::forwarding` wrote, reads the answer's head
+//!    (`wire::response`), has `rules::storing` judge it, and feeds its body (`wire::body` over
+//!    `transport`) to all who wait, through an `arrival`.
+//! 8. Everything else is `edge::pass`'s, which streams both bodies between client and origin.
+//! 9. Whatever goes wrong becomes a status in `edge::own` and an `outcome`;
 //! 10. `metrics` counts it, `access_log` writes the line, and the connection waits for the next
 //!     head.
 //!
 //! `admin` answers the operator meanwhile. `config` is what `edge.toml` says. Imports run down this
-//! list only: `cli`, `commands`, `server`, `demo`, `edge`, `admin`, `upstream`, `access_log`,
-//! `metrics`, `transport`, `rules`, `config`, `outcome`, `wire`.
+//! list only: `cli`, `commands`, `server`, `demo`, `edge`, `admin`, `engine`, `store`, `upstream`,
+//! `access_log`, `metrics`, `transport`, `rules`, `config`, `outcome`, `wire`.
 
 pub mod access_log;
 pub mod admin;
@@ -24,10 +26,12 @@ mod commands;
 pub mod config;
 pub mod demo;
 pub mod edge;
+pub mod engine;
 pub mod metrics;
 pub mod outcome;
 pub mod rules;
 pub mod server;
+pub mod store;
 pub mod transport;
 pub mod upstream;
 pub mod wire;

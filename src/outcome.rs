@@ -9,8 +9,8 @@ pub enum Outcome {
     Stale(Staleness),
     /// Fetched from the origin, alone or together with others.
     Miss(Forward),
-    /// A stored answer that the origin has just confirmed.
-    Revalidated,
+    /// A stored answer that the origin has just confirmed, and why it was asked.
+    Revalidated(Forward),
     /// Carried to the origin and back: not an answer to keep.
     Pass(Forward),
     /// Answered here without an origin, as the protocol demands.
@@ -59,7 +59,7 @@ impl Outcome {
             Self::Hit => 0,
             Self::Stale(_) => 1,
             Self::Miss(_) => 2,
-            Self::Revalidated => 3,
+            Self::Revalidated(_) => 3,
             Self::Pass(_) => 4,
             Self::Edge => 5,
             Self::Error(_) => 6,
@@ -75,9 +75,11 @@ impl Outcome {
     pub fn reason(self) -> Option<&'static str> {
         match self {
             Self::Stale(staleness) => Some(staleness.label()),
-            Self::Miss(forward) | Self::Pass(forward) => Some(forward.label()),
+            Self::Miss(forward) | Self::Revalidated(forward) | Self::Pass(forward) => {
+                Some(forward.label())
+            }
             Self::Error(reason) => Some(reason),
-            Self::Hit | Self::Revalidated | Self::Edge => None,
+            Self::Hit | Self::Edge => None,
         }
     }
 }

@@ -1,4 +1,14 @@
 //! HTTP rules as pure functions: no I/O, no clock (`now` is an argument).
 
+pub mod cache_control;
+pub mod conditional;
+pub mod date;
 pub mod forwarding;
+pub mod freshness;
+pub mod key;
+pub mod policy;
+pub mod range;
+pub mod signed;
 pub mod site;
+pub mod storing;
+pub mod vary;

@@ -10,7 +10,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -25,6 +25,9 @@ const DRAINED_BYTES_MAX: usize = 1024 * 1024;
 const DRAINED_FOR_MAX: Duration = Duration::from_secs(2);
 /// What a look ahead may hold of a body.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Parts that one system call takes.
+const PARTS_MAX: usize = 16;
 
 /// Why nothing more could be read.
 #[derive(Debug)]
@@ -57,10 +60,10 @@ pub struct Reader {
     pub buf: BytesMut,
 }
 
-/// The sending half.
+/// The sending half, or a whole connection that is only written to for a while.
 #[derive(Debug)]
-pub struct Writer {
-    half: WriteHalf<Stream>,
+pub struct Writer<W = WriteHalf<Stream>> {
+    half: W,
     /// How long the other side may take nothing.
     pub stall_timeout: Duration,
     /// Bytes handed to the other side so far.
@@ -70,7 +73,7 @@ pub struct Writer {
 /// Splits a connection so that both directions can move at once. `buf` was read before.
 pub fn split(stream: Stream, buf: BytesMut, write_stall_timeout: Duration) -> (Reader, Writer) {
     let (read, write) = tokio::io::split(stream);
-    let writer = Writer { half: write, stall_timeout: write_stall_timeout, sent_bytes: 0 };
+    let writer = Writer::new(write, write_stall_timeout);
     (Reader { half: read, room: ROOM_BYTES_MIN, buf }, writer)
 }
 
@@ -141,11 +144,26 @@ pub async fn broken(reader: &Mutex<Reader>) {
     std::future::pending().await
 }
 
-impl Writer {
+impl<W: AsyncWrite + Unpin> Writer<W> {
+    /// Writes to `to`.
+    pub fn new(to: W, stall_timeout: Duration) -> Self {
+        Self { half: to, stall_timeout, sent_bytes: 0 }
+    }
+
     /// Writes all parts, in one system call where the other side takes them.
     pub async fn write(&mut self, parts: &[&[u8]]) -> Result<(), WriteError> {
-        let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
-        let mut slices = &mut slices[..];
+        for parts in parts.chunks(PARTS_MAX) {
+            self.write_some(parts).await?;
+        }
+        in_time(self.stall_timeout, self.half.flush()).await
+    }
+
+    async fn write_some(&mut self, parts: &[&[u8]]) -> Result<(), WriteError> {
+        let mut slices = [IoSlice::new(&[]); PARTS_MAX];
+        for (slice, part) in slices.iter_mut().zip(parts) {
+            *slice = IoSlice::new(part);
+        }
+        let mut slices = &mut slices[..parts.len()];
         let mut left: usize = parts.iter().map(|part| part.len()).sum();
         while left > 0 {
             let written = in_time(self.stall_timeout, self.half.write_vectored(slices)).await?;
@@ -156,14 +174,14 @@ impl Writer {
             self.sent_bytes += written as u64;
             IoSlice::advance_slices(&mut slices, written);
         }
-        in_time(self.stall_timeout, self.half.flush()).await
+        Ok(())
     }
 
     /// Writes one piece of a body; trailers end it.
     pub async fn write_frame(&mut self, frame: &Frame, as_: Encoding) -> Result<(), WriteError> {
         match frame {
             Frame::Data(data) => {
-                let (before, after) = as_.around(data);
+                let (before, after) = as_.around(data.len());
                 self.write(&[&before, data, after]).await
             }
             Frame::Trailers(fields) => self.write(&[&as_.end(Some(fields))]).await,
@@ -208,7 +226,7 @@ impl BodyReader {
     }
 
     /// Whether everything was read and handed out.
-    fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.decoder.is_done() && self.ahead.is_empty() && self.trailers_ahead.is_none()
     }
 

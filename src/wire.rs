@@ -49,6 +49,16 @@ pub enum Version {
     Http11,
 }
 
+impl Version {
+    /// How a message that was received in this version is marked (RFC 9110, section 7.6.3).
+    pub fn via(self) -> &'static str {
+        match self {
+            Self::Http10 => "1.0 brim",
+            Self::Http11 => "1.1 brim",
+        }
+    }
+}
+
 /// How the end of a message body is found (RFC 9112, section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -72,7 +82,12 @@ impl Framing {
 /// The value of Content-Length: 1*DIGIT and nothing else, no sign, no list, no space (RFC 9110,
 /// section 8.6). What does not fit into 63 bits is a negative number to somebody.
 fn length(value: &[u8]) -> Option<u64> {
-    let digits = std::str::from_utf8(value).ok()?;
-    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits.parse().ok().filter(|length| is_number && *length <= i64::MAX as u64)
+    digits(value).filter(|length| *length <= i64::MAX as u64)
+}
+
+/// `1*DIGIT` as a number; the largest there is where it does not fit.
+pub fn digits(text: &[u8]) -> Option<u64> {
+    let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(text).ok().filter(|_| is_number)?;
+    Some(text.parse().unwrap_or(u64::MAX))
 }

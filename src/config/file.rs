@@ -164,6 +164,7 @@ fn limits(section: &mut Section<'_>) -> Limits {
         upgrade_idle_timeout: time("upgrade_idle_timeout", 600),
         head,
         connections: section.or("connections", 65536, values::count_above_zero),
+        fills: section.or("fills", 16384, values::count_above_zero),
     }
 }
 
@@ -286,8 +287,17 @@ fn site(mut section: Section<'_>, position: usize, origins: &[Option<&Found<Stri
     let host_header = section.or("host_header", HostHeader::Client, values::host_header);
     let forward = section.list("forward", values::text);
     let mut key = section.section("key");
-    let query = key.or("query", Query::All, values::query);
+    let key_rules = KeyRules {
+        query: key.or("query", Query::All, values::query),
+        sort_query: key.or("sort_query", false, values::boolean),
+        headers: key.list("headers", values::field_name).map_or_else(Vec::new, Found::values),
+        cookies: key.list("cookies", values::cookie_name).map_or_else(Vec::new, Found::values),
+        scheme: key.or("scheme", false, values::boolean),
+    };
     key.finish();
+    let heuristic_freshness = section.or("heuristic_freshness", true, values::boolean);
+    let strip_set_cookie = section.or("strip_set_cookie", false, values::boolean);
+    let deception_guard = section.or("deception_guard", false, values::boolean);
     let rules: Vec<_> = section.sections("rule").into_iter().map(rule).collect();
     for found in forward.iter().flat_map(|list| &list.value) {
         if let Some(message) = refuse_to_forward(&found.value) {
@@ -305,7 +315,10 @@ fn site(mut section: Section<'_>, position: usize, origins: &[Option<&Found<Stri
         origin,
         host_header,
         forward: forward.map_or_else(Vec::new, Found::values),
-        query,
+        heuristic_freshness,
+        strip_set_cookie,
+        deception_guard,
+        key: key_rules,
         rules,
     });
     ReadSite { hosts, site }
@@ -337,6 +350,7 @@ fn rule(mut section: Section<'_>) -> Option<Rule> {
         path: path.map(|found| found.value).unwrap_or_default(),
         ttl: section.optional("ttl", values::duration),
         default_ttl: section.optional("default_ttl", values::duration),
+        negative_ttl: section.optional("negative_ttl", values::duration),
         stale_while_revalidate: section.optional("stale_while_revalidate", values::duration),
         stale_if_error: section.optional("stale_if_error", values::duration),
         cache: section.optional("cache", values::boolean),
@@ -350,15 +364,12 @@ fn rule(mut section: Section<'_>) -> Option<Rule> {
 fn warn_of_what_does_nothing_yet(report: &Report<'_>, origins: &[ReadOrigin]) {
     const TLS: &str = "TLS listeners are not opened by this version";
     const TOKEN: &str = "nothing in this version asks for the token";
-    const CACHE: &str = "this version does not cache: everything is passed to the origin";
     for (key, message) in [
         ("server.https", TLS),
         ("certificate", TLS),
         ("server.admin_token_file", TOKEN),
         ("origin.admin", "this version does not purge parents"),
-        ("cache", CACHE),
-        ("site.key", CACHE),
-        ("site.rule", CACHE),
+        ("cache.disk", "this version keeps objects in memory only"),
     ] {
         report.warn_of(key, message);
     }

@@ -161,13 +161,70 @@ pub(super) fn query(value: &DeValue<'_>) -> Value<Query> {
             let names = names.map(|name| text(name.get_ref()).map_err(|_| expected()));
             let names = names.collect::<Result<Vec<_>, _>>()?;
             match key.get_ref().as_ref() {
-                "allow" => Ok(Query::Allow(names)),
-                "deny" => Ok(Query::Deny(names)),
+                "allow" => Ok(Query::Allow(with_presets(names)?)),
+                "deny" => Ok(Query::Deny(with_presets(names)?)),
                 _ => Err(expected()),
             }
         }
         _ => Err(expected()),
     }
+}
+
+/// Parameters that tell advertisers where a visitor came from, and no origin anything.
+const TRACKING: &[&str] = &[
+    "_ga",
+    "_gl",
+    "_hsenc",
+    "_hsmi",
+    "_openstat",
+    "dclid",
+    "fbclid",
+    "gad_source",
+    "gbraid",
+    "gclid",
+    "gclsrc",
+    "igshid",
+    "li_fat_id",
+    "mc_cid",
+    "mc_eid",
+    "mkt_tok",
+    "msclkid",
+    "mtm_*",
+    "pk_*",
+    "s_kwcid",
+    "srsltid",
+    "ttclid",
+    "twclid",
+    "utm_*",
+    "vero_id",
+    "wbraid",
+    "yclid",
+];
+
+/// Names of parameters, `*` at the end for any; `@tracking` stands for a list of them.
+fn with_presets(names: Vec<String>) -> Value<Vec<String>> {
+    let mut all = Vec::new();
+    for name in names {
+        match name.as_str() {
+            "@tracking" => all.extend(TRACKING.iter().map(|&name| name.to_owned())),
+            preset if preset.starts_with('@') => {
+                return Err("parameter names, or the preset \"@tracking\"".into());
+            }
+            _ => all.push(name),
+        }
+    }
+    Ok(all)
+}
+
+pub(super) fn field_name(value: &DeValue<'_>) -> Value<String> {
+    let name = text(value).ok().filter(|name| http::HeaderName::try_from(name).is_ok());
+    name.map(|name| name.to_ascii_lowercase())
+        .ok_or_else(|| "the name of a field, such as \"X-Device\"".into())
+}
+
+pub(super) fn cookie_name(value: &DeValue<'_>) -> Value<String> {
+    let name = text(value).ok().filter(|name| http::HeaderName::try_from(name).is_ok());
+    name.ok_or_else(|| "the name of a cookie, such as \"currency\"".into())
 }
 
 /// An exact name, `*.` and a name, or `*`; in lower case, without a port.

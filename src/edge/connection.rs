@@ -1,18 +1,23 @@
 //! One accepted connection: requests are read off it one after the other and answered in order.
 
-use super::pass::{self, Job};
-use super::respond::{Own, Recipient};
+use super::own::{Own, Recipient};
+use super::pass::{self, Bypass, Job};
+use super::serve::Exchange;
 use crate::access_log::{AccessLog, Record};
-use crate::config::Settings;
-use crate::rules::forwarding;
+use crate::config::{Settings, Site};
+use crate::engine::{Engine, Request};
+use crate::rules::cache_control::Demands;
+use crate::rules::key::{self, Key};
 use crate::rules::site::SiteMap;
+use crate::rules::storing::Policy;
+use crate::rules::{forwarding, policy};
 use crate::transport;
-use crate::upstream::Upstream;
 use crate::wire::Version;
 use crate::wire::body::{Decoder, Sender};
 use crate::wire::request::{Parser, RequestHead};
 use async_trait::async_trait;
 use bytes::BytesMut;
+use http::Method;
 use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
@@ -33,13 +38,19 @@ const REFUSALS_MAX: usize = 256;
 /// Everything that a connection needs to answer its requests.
 pub struct Edge {
     settings: Arc<Settings>,
-    upstream: Upstream,
+    engine: Arc<Engine>,
     sites: SiteMap,
     log: AccessLog,
     running: TaskTracker,
     places: Semaphore,
     /// Clients beyond those places that are being told so.
     refusals: Semaphore,
+}
+
+/// The way that a request takes.
+enum Way {
+    Cache(Policy),
+    Around(Bypass),
 }
 
 /// The next thing that a client did.
@@ -84,15 +95,16 @@ impl ServerApp for Edge {
 impl Edge {
     /// `running` counts the connections.
     pub fn new(settings: Arc<Settings>, log: AccessLog, running: TaskTracker) -> io::Result<Self> {
-        let upstream = Upstream::new(&settings.origins)?;
+        let engine = Engine::new(&settings, log.metrics().clone())?;
         let sites = SiteMap::new(&settings.sites);
         let places = settings.server.limits.connections.min(Semaphore::MAX_PERMITS);
         let (places, refusals) = (Semaphore::new(places), Semaphore::new(REFUSALS_MAX));
-        Ok(Self { settings, upstream, sites, log, running, places, refusals })
+        Ok(Self { settings, engine, sites, log, running, places, refusals })
     }
 
     async fn serve(&self, mut stream: Stream, peer: IpAddr, shutdown: &mut ShutdownWatch) {
         let mut buf = BytesMut::new();
+        let mut key = Key::default();
         loop {
             let head = match self.next(&mut stream, &mut buf, shutdown).await {
                 Next::Request(head) => head,
@@ -101,7 +113,7 @@ impl Edge {
                 }
                 Next::Gone => return,
             };
-            match self.answer(stream, buf, &head, peer, shutdown).await {
+            match self.answer(stream, buf, &head, &mut key, peer, shutdown).await {
                 Some(again) => (stream, buf) = again,
                 None => return,
             }
@@ -152,36 +164,84 @@ impl Edge {
         stream: Stream,
         buf: BytesMut,
         head: &RequestHead,
+        key: &mut Key,
         peer: IpAddr,
         shutdown: &ShutdownWatch,
     ) -> Option<(Stream, BytesMut)> {
+        let now = SystemTime::now();
         let trusted = &self.settings.server.trusted_proxies;
         let client = forwarding::client_address(&head.fields, peer, trusted);
-        let mut recording = self.log.begin(Record::new(SystemTime::now(), client, Some(head)));
+        let mut recording = self.log.begin(Record::new(now, client, Some(head)));
         let record = &mut recording.record;
-        match self.sites.find(head.authority().map(|authority| authority.host)) {
-            None => self.answer_ourselves(stream, buf, head, Own::NoSite, shutdown, record).await,
-            Some(site) => {
-                record.site = Some(site.clone());
-                if forwarding::forwards_left(head) == Some(0) {
-                    self.answer_ourselves(stream, buf, head, Own::LastStop, shutdown, record).await
-                } else {
-                    let peer_is_trusted = trusted.iter().any(|network| network.contains(&peer));
-                    let job = Job {
-                        limits: &self.settings.server.limits,
-                        upstream: &self.upstream,
-                        metrics: self.log.metrics(),
-                        head,
-                        site,
-                        peer,
-                        peer_is_trusted,
-                        scheme: "http",
-                        shutdown,
-                    };
-                    pass::pass(job, stream, buf, record).await
-                }
-            }
+        let authority = head.authority();
+        let Some(site) = self.sites.find(authority.map(|authority| authority.host)) else {
+            return self.answer_ourselves(stream, buf, head, Own::NoSite, shutdown, record).await;
+        };
+        record.site = Some(site.clone());
+        if forwarding::forwards_left(head) == Some(0) {
+            return self.answer_ourselves(stream, buf, head, Own::LastStop, shutdown, record).await;
         }
+        let peer_is_trusted = trusted.iter().any(|network| network.contains(&peer));
+        let scheme = "http";
+        let limits = &self.settings.server.limits;
+        let metrics = self.log.metrics();
+        key.write(site, authority, head.target(), 80);
+        let (engine, key) = (&self.engine, &*key);
+        let bypass = match self.way_of(head, site, key) {
+            Way::Cache(policy) => {
+                let request = &Request {
+                    head,
+                    site,
+                    key,
+                    additions: key::additions(
+                        site,
+                        &head.fields,
+                        scheme,
+                        key.host(),
+                        peer_is_trusted,
+                    ),
+                    policy,
+                    demands: Demands::of_request(&head.fields),
+                    peer,
+                    peer_is_trusted,
+                    scheme,
+                    now,
+                };
+                let exchange = Exchange { engine, request, limits, metrics, shutdown };
+                return exchange.answer(stream, buf, record).await;
+            }
+            Way::Around(bypass) => bypass,
+        };
+        let job = Job {
+            limits,
+            engine,
+            metrics,
+            head,
+            site,
+            key,
+            bypass,
+            peer,
+            peer_is_trusted,
+            scheme,
+            shutdown,
+        };
+        pass::pass(job, stream, buf, record).await
+    }
+
+    /// Whether the cache may have a say in a request.
+    fn way_of(&self, head: &RequestHead, site: &Site, key: &Key) -> Way {
+        if !matches!(head.method, Method::GET | Method::HEAD) {
+            return Way::Around(Bypass::Method);
+        }
+        // What an upgrade or a request's content leads to is nobody else's (RFC 9110, section 9.3.1).
+        if head.upgrade {
+            return Way::Around(Bypass::Upgrade);
+        }
+        if head.framing.has_body() {
+            return Way::Around(Bypass::RequestBody);
+        }
+        let path = key.target().split('?').next().unwrap_or_default();
+        policy::of_path(site, path).map_or(Way::Around(Bypass::Rule), Way::Cache)
     }
 
     /// Answers a request that was read, without asking anybody.
@@ -212,7 +272,8 @@ impl Edge {
         wants_body: bool,
     ) {
         let mut recording = self.log.begin(Record::new(SystemTime::now(), peer, None));
-        let to = Recipient { version: Version::Http11, persistent: false, wants_body };
+        let version = Version::Http11;
+        let to = Recipient { version, persistent: false, wants_body, story: None };
         self.write_own(stream, buf, own, to, &mut recording.record).await;
     }
 

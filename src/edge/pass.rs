@@ -4,14 +4,17 @@
 //! client may send while it receives. Memory is bounded by one buffer a direction, because neither
 //! side is read faster than the other takes.
 
-use super::respond::{Own, Recipient};
+use super::own::{Own, Recipient};
+use super::shape::Story;
 use super::tunnel;
 use super::upload::{Interruption, PumpError, Upload, UploadState, pump};
 use crate::access_log::Record;
 use crate::config::{HostHeader, Limits, Site};
+use crate::engine::{Engine, Passed, Posted, is_safe};
 use crate::metrics::Metrics;
 use crate::outcome::{Forward, Outcome};
 use crate::rules::forwarding::{self, Hop, Onward};
+use crate::rules::key::Key;
 use crate::transport::{self, BodyReader, ReadError, Reader, WriteError, Writer};
 use crate::upstream::{Answer, Connection, Fault, Upstream};
 use crate::wire::body::{Decoder, Encoding, Sender};
@@ -24,27 +27,53 @@ use pingora::server::ShutdownWatch;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Mutex;
 
 /// How long the first byte of a chunked body is awaited before the origin hears of the request.
 const FIRST_CHUNK_PATIENCE: Duration = Duration::from_secs(1);
 
-/// An origin's promise to keep a connection is not trusted to its last moment.
-const CLOSE_TAKES: Duration = Duration::from_secs(1);
-
 /// One request to carry.
 #[derive(Clone, Copy)]
 pub(super) struct Job<'a> {
     pub(super) limits: &'a Limits,
-    pub(super) upstream: &'a Upstream,
+    pub(super) engine: &'a Arc<Engine>,
     pub(super) metrics: &'a Metrics,
     pub(super) head: &'a RequestHead,
-    pub(super) site: &'a Site,
+    pub(super) site: &'a Arc<Site>,
+    /// What it asks for, as the cache calls it.
+    pub(super) key: &'a Key,
+    pub(super) bypass: Bypass,
     pub(super) peer: IpAddr,
     pub(super) peer_is_trusted: bool,
     pub(super) scheme: &'static str,
     pub(super) shutdown: &'a ShutdownWatch,
+}
+
+/// Why the cache has no say in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bypass {
+    Method,
+    Upgrade,
+    RequestBody,
+    Rule,
+}
+
+impl Bypass {
+    fn story(self) -> Story {
+        let (forward, detail) = match self {
+            Self::Method => (Forward::Method, None),
+            Self::Upgrade => (Forward::Bypass, Some("upgrade")),
+            Self::RequestBody => (Forward::Bypass, Some("request-body")),
+            Self::Rule => (Forward::Bypass, Some("rule")),
+        };
+        Story { detail, ..Story::new(Outcome::Pass(forward)) }
+    }
+
+    fn forward(self) -> Forward {
+        if self == Self::Method { Forward::Method } else { Forward::Bypass }
+    }
 }
 
 /// Why the client did not get a whole answer from the origin.
@@ -100,7 +129,7 @@ pub(super) async fn pass(
     let ended = match job.carry(&mut client, record).await {
         Err(End::Own(own)) => job.answer_ourselves(own, &mut client, record).await,
         Ok(can_ask_again) => {
-            record.outcome = Outcome::Pass(Forward::Bypass);
+            record.outcome = Outcome::Pass(job.bypass.forward());
             Ok(can_ask_again)
         }
         Err(end) => Err(end),
@@ -142,22 +171,47 @@ impl Job<'_> {
         }
         let mut fresh = false;
         loop {
-            let connected = self.upstream.connect(self.site.origin, fresh).await;
+            let connected = self.upstream().connect(self.site.origin, fresh).await;
             let mut connection = connected.map_err(|fault| {
                 self.metrics.origin_answer(self.site.origin, None, None);
-                End::Own(Own::Origin(fault))
+                End::Own(Own::Origin(fault, Some(self.bypass.forward())))
             })?;
             match self.exchange(&mut connection, client, record).await {
                 Ok(answered) => {
                     if answered.connection_can_be_reused {
-                        self.upstream.release(connection);
+                        self.upstream().release(connection);
                     }
                     return Ok(answered.client_can_ask_again);
                 }
                 Err(Failed::TryAgain) => fresh = true,
-                Err(Failed::For(end)) => return Err(end),
+                Err(Failed::For(end)) => {
+                    if matches!(end, End::Broken(_) | End::Reset(_)) {
+                        self.changed_unseen(connection);
+                    }
+                    return Err(end);
+                }
             }
         }
+    }
+
+    /// The origin may do what the client did not wait to hear of: whatever it changes is out of date
+    /// then, and not before.
+    fn changed_unseen(&self, mut connection: Connection) {
+        if is_safe(&self.head.method) {
+            return;
+        }
+        let (engine, key, method) =
+            (self.engine.clone(), self.key.clone(), self.head.method.clone());
+        let response_timeout = self.response_timeout();
+        engine.invalidate(&key);
+        tokio::spawn(async move {
+            let answered = async {
+                let answer = &mut connection.answer;
+                while answer.read_head(&method).await.is_ok_and(|head| head.is_interim()) {}
+            };
+            let _ = tokio::time::timeout(response_timeout, answered).await;
+            engine.invalidate(&key);
+        });
     }
 
     /// One request and its answer over one connection to the origin.
@@ -193,7 +247,7 @@ impl Job<'_> {
             Fault::Closed if *is_reused && can_be_repeated => Failed::TryAgain,
             fault => {
                 self.log(fault, authority);
-                Failed::For(End::Own(Own::Origin(fault)))
+                Failed::For(End::Own(Own::Origin(fault, Some(self.bypass.forward()))))
             }
         };
         let head = forwarding::request_head(self.head, &self.hop(authority));
@@ -204,7 +258,7 @@ impl Job<'_> {
         let has_begun = body.has_begun();
         let future = pin!(async {
             let mut reader = reader.lock().await;
-            pump(body, &mut reader, to_origin, &self.head.fields, encoding).await
+            pump(body, &mut reader, to_origin, &self.head.fields, encoding, None).await
         });
         let mut upload = Upload::new(future, reader, self.response_timeout());
         if self.head.expects_continue {
@@ -224,24 +278,27 @@ impl Job<'_> {
             return Err(fail(Fault::Garbage("it switches protocols without being asked to")));
         }
         self.metrics.origin_answer(self.site.origin, Some(head.status), record.origin_duration);
-        if let Some(kept) = head.kept_for() {
-            *idle_timeout = (*idle_timeout).min(kept.saturating_sub(CLOSE_TAKES));
-        }
-
+        Connection::heed(idle_timeout, &head);
+        let keeping = self.heed(&head, sent_at);
         let onward = self.onward(&head, upload.state);
         record.status = head.status;
-        let bytes = forwarding::response_head(&head, &onward, SystemTime::now());
+        let mut told = Vec::new();
+        Story { is_stored: keeping.is_some(), ..self.bypass.story() }.write(&mut told);
+        let bytes = forwarding::response_head(&head, &onward, SystemTime::now(), &told);
         client.writer.write(&[&bytes]).await.map_err(|error| End::of_write(&error))?;
         if head.status == 101 {
             return Ok(Conversed::Switched);
         }
         let decoder = Decoder::new(head.framing, Sender::Origin, HeadLimits::OF_ANSWERS);
-        let read_timeout = self.upstream.settings(self.site.origin).read_timeout;
+        let read_timeout = self.upstream().settings(self.site.origin).read_timeout;
         let mut body = BodyReader::new(decoder, read_timeout);
         let encoding = Encoding::from(onward.framing);
-        let download = pump(&mut body, &mut answer.reader, client.writer, &head.fields, encoding);
+        let mut keeping = keeping;
+        let keep = keeping.as_mut();
+        let reader = &mut answer.reader;
+        let download = pump(&mut body, reader, client.writer, &head.fields, encoding, keep);
         match upload.beside(download).await {
-            Ok(()) => {}
+            Ok(()) => keeping.into_iter().for_each(Posted::finish),
             Err(PumpError::Write(error)) => return Err(End::of_write(&error).into()),
             Err(PumpError::Read(error)) => {
                 let fault = Fault::of_body(&error);
@@ -262,6 +319,21 @@ impl Job<'_> {
                 && upload.state == UploadState::Done
                 && !idle_timeout.is_zero(),
         }))
+    }
+
+    /// What an answer means for what is stored: an unsafe request that succeeds makes it out of
+    /// date (RFC 9111, section 4.4), and may bring something to store itself.
+    fn heed(&self, head: &ResponseHead, sent_at: Instant) -> Option<Posted> {
+        let passed = Passed {
+            head: self.head,
+            site: self.site,
+            key: self.key,
+            scheme: self.scheme,
+            peer_is_trusted: self.peer_is_trusted,
+            answer: head,
+            delay: sent_at.elapsed(),
+        };
+        self.engine.passed(&passed)
     }
 
     /// Forwards interim heads while the request goes out, until the final one comes.
@@ -286,10 +358,14 @@ impl Job<'_> {
             // A 1.0 client knows no interim answers (RFC 9110, section 15.2).
             if self.head.version == Version::Http11 {
                 let onward = self.onward(&head, upload.state);
-                let bytes = forwarding::response_head(&head, &onward, SystemTime::now());
+                let bytes = forwarding::response_head(&head, &onward, SystemTime::now(), b"");
                 to_client.write(&[&bytes]).await.map_err(|error| End::of_write(&error))?;
             }
         }
+    }
+
+    fn upstream(&self) -> &Upstream {
+        self.engine.upstream()
     }
 
     fn hop<'h>(&'h self, origin_authority: &'h str) -> Hop<'h> {
@@ -306,7 +382,7 @@ impl Job<'_> {
     }
 
     fn response_timeout(&self) -> Duration {
-        self.upstream.settings(self.site.origin).response_timeout
+        self.upstream().settings(self.site.origin).response_timeout
     }
 
     fn onward(&self, head: &ResponseHead, upload: UploadState) -> Onward {
@@ -348,7 +424,7 @@ impl Job<'_> {
     fn log(&self, fault: Fault, authority: &str) {
         self.metrics.origin_answer(self.site.origin, None, None);
         tracing::warn!(
-            origin = self.upstream.settings(self.site.origin).name,
+            origin = self.upstream().settings(self.site.origin).name,
             server = authority,
             method = %self.head.method,
             target = self.head.target(),

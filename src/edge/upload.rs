@@ -1,6 +1,7 @@
 //! A body on its way from one side to the other, and what happens beside it: an origin may answer
 //! before it has the whole request, a client may leave before it has its answer.
 
+use crate::engine::Posted;
 use crate::rules::forwarding;
 use crate::transport::{self, BodyReader, ReadError, Reader, WriteError, Writer};
 use crate::wire::body::{Encoding, Frame};
@@ -19,15 +20,19 @@ pub(super) enum PumpError {
     Write(WriteError),
 }
 
-/// Carries the body behind `head` from one side to the other.
+/// Carries the body behind `head` from one side to the other, and shows it to whoever keeps it.
 pub(super) async fn pump(
     body: &mut BodyReader,
     from: &mut Reader,
     to: &mut Writer,
     head: &Fields,
     encoding: Encoding,
+    mut keep: Option<&mut Posted>,
 ) -> Result<(), PumpError> {
     while let Some(mut frame) = body.next(from).await.map_err(PumpError::Read)? {
+        if let (Frame::Data(data), Some(keep)) = (&frame, &mut keep) {
+            keep.push(data);
+        }
         if let Frame::Trailers(trailers) = &mut frame {
             forwarding::trailers(trailers, head);
         }

@@ -1,6 +1,9 @@
 //! What passes from one side to the other: which fields the origin sees of a request, which the
 //! client sees of a response, and what this server says about itself in both.
 
+use super::cache_control::SURROGATE;
+use super::conditional::CONDITIONS;
+use super::vary;
 use crate::wire::fields::Fields;
 use crate::wire::names;
 use crate::wire::request::RequestHead;
@@ -45,8 +48,64 @@ pub fn request_head(head: &RequestHead, hop: &Hop<'_>) -> Vec<u8> {
         Framing::Empty | Framing::UntilClose => {}
     }
     connection_options(&mut out, head);
-    put(&mut out, &[via(head.version)]);
-    forwarding_fields(&mut out, head, hop);
+    put(&mut out, &["Via: ", head.version.via(), "\r\n"]);
+    forwarding_fields(&mut out, head, hop, head.authority_text().unwrap_or(hop.host));
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// What a fill asks, where that is not what its first client asked.
+#[derive(Clone, Copy, Debug)]
+pub struct FillRequest<'a> {
+    /// GET or HEAD.
+    pub method: &'a Method,
+    /// Path and query of the key.
+    pub target: &'a str,
+    /// The host of the key, where the client named one.
+    pub host: &'a str,
+    /// The client's conditions and range go on as they are.
+    pub keeps_conditions: bool,
+    /// The client's range goes on as it is.
+    pub keeps_range: bool,
+    /// So does what it says about content codings.
+    pub keeps_codings: bool,
+    /// Conditions and a range of our own.
+    pub own: &'a [(&'a str, &'a [u8])],
+}
+
+/// The head of a fill's request. What the key does not hold and an origin could echo is not in it:
+/// the Host is the key's, and X-Forwarded-Host with it.
+pub fn fill_request_head(head: &RequestHead, hop: &Hop<'_>, fill: &FillRequest<'_>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    let method = fill.method.as_str();
+    put(&mut out, &[method, " ", fill.target, " HTTP/1.1\r\nHost: ", hop.host, "\r\n"]);
+    let is_condition = |name: &str| CONDITIONS.iter().any(|known| name.eq_ignore_ascii_case(known));
+    for (name, value) in head.fields.iter().filter(|(name, _)| goes_to_origin(name, head, hop)) {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        let is_about_content = name.len() > 8 && name[..8].eq_ignore_ascii_case("content-");
+        // There is no content for it to be about.
+        let is_replaced = is_about_content
+            || is("expect")
+            || is("accept-encoding") && !fill.keeps_codings
+            || is("range") && !(fill.keeps_conditions || fill.keeps_range)
+            || is("if-range") && !(fill.keeps_conditions || fill.keeps_range)
+            || is_condition(name) && !is("if-range") && !fill.keeps_conditions;
+        if !is_replaced {
+            field(&mut out, name, value);
+        }
+    }
+    // Clients spell in many ways what makes no difference to the answer.
+    let codings = vary::accept_encoding(&head.fields).filter(|_| !fill.keeps_codings);
+    if let Some(codings) = codings {
+        put(&mut out, &["Accept-Encoding: ", &codings, "\r\n"]);
+    }
+    for (name, value) in fill.own {
+        field(&mut out, name, value);
+    }
+    put(&mut out, &["Surrogate-Capability: ", SURROGATE, "=\"Surrogate/1.0\"\r\n"]);
+    connection_options(&mut out, head);
+    put(&mut out, &["Via: ", head.version.via(), "\r\n"]);
+    forwarding_fields(&mut out, head, hop, if fill.host.is_empty() { hop.host } else { fill.host });
     out.extend_from_slice(b"\r\n");
     out
 }
@@ -93,7 +152,7 @@ fn connection_options(out: &mut Vec<u8>, head: &RequestHead) {
     }
 }
 
-fn forwarding_fields(out: &mut Vec<u8>, head: &RequestHead, hop: &Hop<'_>) {
+fn forwarding_fields(out: &mut Vec<u8>, head: &RequestHead, hop: &Hop<'_>, host: &str) {
     let told = |name| {
         let values: Vec<&[u8]> = head.fields.all(name).filter(|_| hop.peer_is_trusted).collect();
         String::from_utf8_lossy(&values.join(&b", "[..])).into_owned()
@@ -104,7 +163,6 @@ fn forwarding_fields(out: &mut Vec<u8>, head: &RequestHead, hop: &Hop<'_>) {
     let or = |before: String, own: &str| {
         if before.is_empty() { own.to_owned() } else { before }
     };
-    let host = head.authority_text().unwrap_or(hop.host);
     let proto = or(told("x-forwarded-proto"), hop.scheme);
     let told_host = or(told("x-forwarded-host"), host);
     let forwarded_for = told("x-forwarded-for");
@@ -175,14 +233,37 @@ pub struct Onward {
     pub persistent: bool,
 }
 
-/// The head that the client receives. Interim answers (1xx) too.
-pub fn response_head(head: &ResponseHead, onward: &Onward, now: SystemTime) -> Vec<u8> {
+impl Onward {
+    /// What the Connection field of an answer with this status says, if anything.
+    pub fn connection_option(&self, status: u16) -> Option<&'static str> {
+        match (status, self.persistent, self.version) {
+            (101, _, _) | (426, true, _) => Some("upgrade"),
+            (426, false, _) => Some("upgrade, close"),
+            (_, false, _) => Some("close"),
+            (_, true, Version::Http10) => Some("keep-alive"),
+            (_, true, Version::Http11) => None,
+        }
+    }
+}
+
+/// Whether a field of a response with these fields is for the client.
+pub fn goes_to_client(name: &str, fields: &Fields) -> bool {
+    !(names::is_hop_by_hop(name) || names::is_for_caches(name) || named_by_connection(name, fields))
+}
+
+/// The head that the client receives, with these lines besides. Interim answers (1xx) too.
+pub fn response_head(
+    head: &ResponseHead,
+    onward: &Onward,
+    now: SystemTime,
+    extra: &[u8],
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
     put(&mut out, &["HTTP/1.1 ", &head.status.to_string(), " "]);
     out.extend_from_slice(head.reason());
     out.extend_from_slice(b"\r\n");
     for (name, value) in head.fields.iter() {
-        if !names::is_hop_by_hop(name) && !named_by_connection(name, &head.fields) {
+        if goes_to_client(name, &head.fields) {
             field(&mut out, name, value);
         }
     }
@@ -199,19 +280,13 @@ pub fn response_head(head: &ResponseHead, onward: &Onward, now: SystemTime) -> V
             put(&mut out, &["Date: ", &httpdate::fmt_http_date(now), "\r\n"]);
         }
     }
-    if !head.is_interim() {
-        let option = match (head.status, onward.persistent, onward.version) {
-            (101, _, _) | (426, true, _) => Some("upgrade"),
-            (426, false, _) => Some("upgrade, close"),
-            (_, false, _) => Some("close"),
-            (_, true, Version::Http10) => Some("keep-alive"),
-            (_, true, Version::Http11) => None,
-        };
-        if let Some(option) = option {
-            put(&mut out, &["Connection: ", option, "\r\n"]);
-        }
+    let option = onward.connection_option(head.status).filter(|_| !head.is_interim());
+    if let Some(option) = option {
+        put(&mut out, &["Connection: ", option, "\r\n"]);
     }
-    put(&mut out, &[via(head.version), "\r\n"]);
+    put(&mut out, &["Via: ", head.version.via(), "\r\n"]);
+    out.extend_from_slice(extra);
+    out.extend_from_slice(b"\r\n");
     out
 }
 
@@ -227,14 +302,6 @@ fn body_framing(out: &mut Vec<u8>, head: &ResponseHead, onward: &Onward) {
             }
         }
         Framing::Empty | Framing::UntilClose => {}
-    }
-}
-
-/// The version that a message was received in (RFC 9110, section 7.6.3).
-fn via(version: Version) -> &'static str {
-    match version {
-        Version::Http10 => "Via: 1.0 brim\r\n",
-        Version::Http11 => "Via: 1.1 brim\r\n",
     }
 }
 

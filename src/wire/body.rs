@@ -280,11 +280,11 @@ impl From<Framing> for Encoding {
 }
 
 impl Encoding {
-    /// What stands before and after `data` on the wire.
-    pub fn around(self, data: &Bytes) -> (Bytes, &'static [u8]) {
+    /// What stands before and after so many bytes on the wire.
+    pub fn around(self, bytes: usize) -> (Bytes, &'static [u8]) {
         match self {
             Self::Plain => (Bytes::new(), b""),
-            Self::Chunked => (Bytes::from(format!("{:x}\r\n", data.len())), b"\r\n"),
+            Self::Chunked => (Bytes::from(format!("{bytes:x}\r\n")), b"\r\n"),
         }
     }
 

@@ -79,6 +79,45 @@ impl Fields {
     }
 }
 
+/// A head that is being written: a start line and fields, of which both the bytes and the views are
+/// wanted.
+#[derive(Default)]
+pub struct Composer {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+impl Composer {
+    /// Begins with this line.
+    pub fn new(start_line: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(1024);
+        bytes.extend_from_slice(start_line);
+        bytes.extend_from_slice(b"\r\n");
+        Self { bytes, spans: Vec::new() }
+    }
+
+    /// Adds a field line.
+    pub fn add(&mut self, name: &str, value: &[u8]) {
+        let mut put = |part: &[u8]| {
+            let from = self.bytes.len() as u32;
+            self.bytes.extend_from_slice(part);
+            (from, self.bytes.len() as u32)
+        };
+        let name = put(name.as_bytes());
+        put(b": ");
+        let value = put(value);
+        put(b"\r\n");
+        self.spans.push(Span { name, value });
+    }
+
+    /// The bytes, without the empty line at the end, and the fields in them.
+    pub fn finish(self) -> (Bytes, Fields) {
+        let bytes = Bytes::from(self.bytes.into_boxed_slice());
+        let fields = Fields { bytes: bytes.clone(), spans: self.spans };
+        (bytes, fields)
+    }
+}
+
 impl std::fmt::Debug for Fields {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_map()

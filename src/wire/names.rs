@@ -25,10 +25,16 @@ const MISLEADING: &[&str] = &[
     "fastly-client-ip",
     "fly-client-ip",
     "forwarded-for",
+    "forwarded-host",
     "front-end-https",
+    "host-override",
+    "http-host",
     "proxy",
     "request-uri",
+    "surrogate-capability",
     "true-client-ip",
+    "uri",
+    "url",
     "x-accel-mapping",
     "x-accel-redirect",
     "x-appengine-user-ip",
@@ -36,6 +42,7 @@ const MISLEADING: &[&str] = &[
     "x-backend-host",
     "x-client-ip",
     "x-cluster-client-ip",
+    "x-custom-ip-authorization",
     "x-envoy-external-address",
     "x-envoy-original-path",
     "x-forwarded",
@@ -45,7 +52,12 @@ const MISLEADING: &[&str] = &[
     "x-http-method",
     "x-http-method-override",
     "x-http-scheme",
+    "x-invoke-path",
+    "x-invoke-query",
+    "x-matched-path",
     "x-method-override",
+    "x-middleware-subrequest",
+    "x-now-route-matches",
     "x-original-forwarded-for",
     "x-original-host",
     "x-original-method",
@@ -53,6 +65,7 @@ const MISLEADING: &[&str] = &[
     "x-original-url",
     "x-originating-ip",
     "x-override-url",
+    "x-proxy-url",
     "x-proxyuser-ip",
     "x-real-ip",
     "x-remote-addr",
@@ -65,6 +78,10 @@ const MISLEADING: &[&str] = &[
     "x-url-scheme",
     "x-wap-profile",
 ];
+
+/// How long to keep a response and under which names to purge it: for caches only.
+const FOR_CACHES: &[&str] =
+    &["cache-tag", "edge-cache-tag", "surrogate-control", "surrogate-key", "xkey"];
 
 /// Framing, routing, authentication, request modifiers, response control and how to read the
 /// content: not in a trailer section (RFC 9110, section 6.5.1).
@@ -112,6 +129,11 @@ pub fn is_written_by_us(name: &str) -> bool {
         .any(|known| same(name, known))
 }
 
+/// Not meant for clients.
+pub fn is_for_caches(name: &str) -> bool {
+    FOR_CACHES.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
 /// Must not come after the body.
 pub fn is_forbidden_in_trailers(name: &str) -> bool {
     is_hop_by_hop(name)
@@ -120,8 +142,9 @@ pub fn is_forbidden_in_trailers(name: &str) -> bool {
         || FORBIDDEN_IN_TRAILERS.iter().any(|known| same(name, known))
 }
 
-/// Whether two field names are one for an origin: CGI and its heirs turn `-` into `_`, so that
-/// `X_Forwarded_For` is as good as `X-Forwarded-For` there. `known` is in lower case.
+/// Whether two field names are one for an origin: CGI and its heirs turn `-` (and some of them `.`)
+/// into `_`, so that `X_Forwarded_For` is as good as `X-Forwarded-For` there. `known` is in lower
+/// case.
 pub fn same(name: &str, known: &str) -> bool {
     name.len() == known.len() && starts_with(name, known)
 }
@@ -129,6 +152,6 @@ pub fn same(name: &str, known: &str) -> bool {
 fn starts_with(name: &str, known: &str) -> bool {
     name.len() >= known.len()
         && name.bytes().zip(known.bytes()).all(|(byte, known)| {
-            known == if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
+            known == if matches!(byte, b'_' | b'.') { b'-' } else { byte.to_ascii_lowercase() }
         })
 }

@@ -107,12 +107,15 @@ fn read_framing(
     method: &Method,
 ) -> Result<Framing, Garbage> {
     let mut codings = fields.tokens("transfer-encoding");
-    let chunked = match (codings.next(), codings.next()) {
+    let (chunked, has_other) = match (codings.next(), codings.next()) {
         (None, _) if fields.first("transfer-encoding").is_some() => {
             return Err("the transfer coding is empty");
         }
-        (None, _) => false,
-        (Some(only), None) if only.eq_ignore_ascii_case(b"chunked") => true,
+        (None, _) => (false, false),
+        (Some(only), None) if only.eq_ignore_ascii_case(b"chunked") => (true, false),
+        // Nobody was offered a coding of this name and nobody could take it off, so it is none; what
+        // is not chunked ends with the connection (RFC 9112, section 6.3).
+        (Some(only), None) if !is_registered(only) => (false, true),
         _ => return Err("the transfer coding is not known"),
     };
     let mut length = None;
@@ -122,7 +125,7 @@ fn read_framing(
             return Err("there are different Content-Lengths");
         }
     }
-    if chunked && length.is_some() {
+    if (chunked || has_other) && length.is_some() {
         return Err("there are both Content-Length and Transfer-Encoding");
     }
     if chunked && version == Version::Http10 {
@@ -137,6 +140,14 @@ fn read_framing(
         (false, Some(length)) => Framing::Length(length),
         (false, None) => Framing::UntilClose,
     })
+}
+
+/// Transfer codings that change the bytes (RFC 9112, section 7.2).
+fn is_registered(coding: &[u8]) -> bool {
+    let name = coding.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    [&b"chunked"[..], b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"]
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// Unlike `split_list`, empty members stay: `5,` is not a length.

@@ -210,7 +210,7 @@ fn requests_are_counted_by_site_and_outcome_and_origins_by_status() {
             ("outcome=\"error\",site=\"*.b.test\"", 1.0),
             ("outcome=\"error\",site=\"a.test\"", 1.0),
             ("outcome=\"error\",site=\"none\"", 2.0),
-            ("outcome=\"pass\",site=\"a.test\"", 2.0),
+            ("outcome=\"miss\",site=\"a.test\"", 2.0),
         ]
     );
     assert_eq!(

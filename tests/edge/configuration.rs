@@ -188,12 +188,10 @@ cache = true
     let expected = [
         "server.https",
         "server.admin_token_file",
-        "cache",
+        "cache.disk",
         "certificate",
         "origin[0].parent",
         "origin.admin",
-        "site.key",
-        "site.rule",
     ];
     assert_eq!(warned, expected);
     assert_eq!(settings.server.admin_token_file, Path::new("/etc/brim/admin.token"));
@@ -260,4 +258,109 @@ fn every_bad_item_of_a_list_is_named() {
             format!("edge.toml:5: server.trusted_proxies[2]: {expected}"),
         ]
     );
+}
+
+#[test]
+fn every_key_of_the_cache_is_understood() {
+    let text = "\
+[server.limits]
+fills = 100
+[cache.memory]
+size = '64MiB'
+[[origin]]
+name = 'main'
+servers = ['http://127.0.0.1:3000']
+[[site]]
+hosts = ['*']
+origin = 'main'
+heuristic_freshness = false
+strip_set_cookie = true
+deception_guard = true
+[site.key]
+query = { deny = ['@tracking', 'session*'] }
+sort_query = true
+headers = ['X-Device']
+cookies = ['currency']
+scheme = true
+[[site.rule]]
+path = '*.css'
+ttl = '30d'
+default_ttl = '10m'
+negative_ttl = '0s'
+stale_while_revalidate = '60s'
+stale_if_error = '1d'
+cache = true
+[[site.rule]]
+path = '/never/*'
+cache = false
+";
+    let checked = config::check(text, "edge.toml", Path::new(""));
+    assert!(checked.problems.is_empty(), "{:#?}", checked.problems);
+    let settings = checked.settings.expect("good");
+    assert_eq!((settings.server.limits.fills, settings.cache.memory_bytes), (100, 64 << 20));
+    let site = &settings.sites[0];
+    assert!(!site.heuristic_freshness && site.strip_set_cookie && site.deception_guard);
+    assert!(site.key.sort_query && site.key.scheme);
+    // Names of fields have no case, those of cookies have one.
+    assert_eq!(
+        (&site.key.headers[..], &site.key.cookies[..]),
+        (&["x-device".into()][..], &["currency".into()][..])
+    );
+    assert_eq!((site.rules.len(), site.rules[1].cache), (2, Some(false)));
+    assert_eq!(site.rules[0].negative_ttl.map(|ttl| ttl.as_secs()), Some(0));
+}
+
+#[test]
+fn every_bad_key_of_the_cache_is_named() {
+    let text = "\
+[server.limits]
+fills = 0
+[cache.memory]
+size = '64'
+sise = '1GiB'
+[[origin]]
+name = 'main'
+servers = ['http://127.0.0.1:3000']
+[[site]]
+hosts = ['*']
+origin = 'main'
+heuristic_freshness = 1
+strip_set_cookie = 'yes'
+deception_guards = true
+[site.key]
+query = { deny = ['@trackers'] }
+sort_query = 'a'
+headers = ['X Device']
+cookies = ['a=b']
+scheme = 'https'
+cookie = ['a']
+[[site.rule]]
+path = '*.css'
+default_ttl = '10'
+negative_ttl = -1
+stale_while_revalidate = 'soon'
+stale_if_error = '100y'
+cache = 'no'
+";
+    let duration = "expected a duration with a unit, such as \"500ms\", \"10s\" or \"30d\"";
+    let expected = [
+        "edge.toml:2: server.limits.fills: expected a whole number above 0".to_owned(),
+        "edge.toml:4: cache.memory.size: expected a size with a unit, such as \"64KiB\" or \"10GiB\"".into(),
+        "edge.toml:5: cache.memory.sise: unknown key; did you mean `size`?".into(),
+        "edge.toml:12: site[0].heuristic_freshness: expected true or false".into(),
+        "edge.toml:13: site[0].strip_set_cookie: expected true or false".into(),
+        "edge.toml:14: site[0].deception_guards: unknown key; did you mean `deception_guard`?".into(),
+        "edge.toml:16: site[0].key.query: expected parameter names, or the preset \"@tracking\"".into(),
+        "edge.toml:17: site[0].key.sort_query: expected true or false".into(),
+        "edge.toml:18: site[0].key.headers[0]: expected the name of a field, such as \"X-Device\"".into(),
+        "edge.toml:19: site[0].key.cookies[0]: expected the name of a cookie, such as \"currency\"".into(),
+        "edge.toml:20: site[0].key.scheme: expected true or false".into(),
+        "edge.toml:21: site[0].key.cookie: unknown key; did you mean `cookies`?".into(),
+        format!("edge.toml:24: site[0].rule[0].default_ttl: {duration}"),
+        format!("edge.toml:25: site[0].rule[0].negative_ttl: {duration}"),
+        format!("edge.toml:26: site[0].rule[0].stale_while_revalidate: {duration}"),
+        "edge.toml:27: site[0].rule[0].stale_if_error: expected at most 10 years".into(),
+        "edge.toml:28: site[0].rule[0].cache: expected true or false".into(),
+    ];
+    assert_eq!(problems(text), expected);
 }

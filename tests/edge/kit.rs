@@ -1,10 +1,12 @@
 //! What the tests are made of: the program as a process, raw clients, scripted origins.
 
 mod client;
+mod gate;
 mod origin;
 mod program;
 
 pub(crate) use client::{Client, Response, read_response};
+pub(crate) use gate::Gate;
 pub(crate) use origin::Origin;
 pub(crate) use program::{Brim, Command};
 
@@ -16,6 +18,21 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A GET with nothing special about it.
 pub(crate) fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n")
+}
+
+/// The same with more field lines, each with its end.
+pub(crate) fn get_with(path: &str, lines: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n{lines}\r\n")
+}
+
+/// A HEAD with nothing special about it.
+pub(crate) fn head(path: &str) -> String {
+    format!("HEAD {path} HTTP/1.1\r\nHost: a.test\r\n\r\n")
+}
+
+/// A 200 with these field lines, each with its end, and this body.
+pub(crate) fn ok_with(lines: &str, body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: {}\r\n\r\n{body}", body.len())
 }
 
 /// A small answer that leaves the connection open.

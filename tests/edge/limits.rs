@@ -81,7 +81,8 @@ fn a_client_that_takes_nothing_is_given_up() {
     let brim = Brim::with(origin.address(), "write_timeout = '500ms'", "");
     let mut client = Client::connect(brim.address());
     client.send(get("/stuck"));
-    assert!(brim.access_log("/stuck").contains("client_stalled"));
+    let line = brim.access_log("/stuck");
+    assert!(line.contains("client_stalled"), "{line}");
 }
 
 #[test]

@@ -252,7 +252,7 @@ fn each_request_leaves_one_line_in_the_access_log() {
         r#""target":"/logged?a=\"b\"""#,
         r#""site":"*""#,
         r#""status":200"#,
-        r#""outcome":"pass""#,
+        r#""outcome":"miss""#,
         r#""client":"127.0.0.1""#,
         r#""user_agent":"t/1""#,
         r#""origin_ms":"#,

@@ -55,6 +55,12 @@ impl Client {
         read_response(&mut self.stream, true)
     }
 
+    /// Sends a HEAD request and reads the answer.
+    pub(crate) fn ask_head(&mut self, request: impl AsRef<[u8]>) -> Response {
+        self.send(request);
+        self.answer_without_body()
+    }
+
     pub(crate) fn answer_without_body(&mut self) -> Response {
         read_response(&mut self.stream, false)
     }
@@ -63,6 +69,17 @@ impl Client {
         let mut bytes = vec![0; len];
         self.stream.read_exact(&mut bytes).expect("bytes");
         bytes
+    }
+
+    /// An answer of which these bytes were read already.
+    pub(crate) fn answer_behind(&mut self, first: Vec<u8>) -> Response {
+        read_response(&mut (&first[..]).chain(&mut self.stream), true)
+    }
+
+    /// Breaks the connection.
+    pub(crate) fn reset(self) {
+        let linger = Some(std::time::Duration::ZERO);
+        rustix::net::sockopt::set_socket_linger(self.stream.get_ref(), linger).expect("set");
     }
 
     /// Everything until the edge closes.
@@ -100,6 +117,22 @@ impl Response {
             .filter(|(key, _)| key.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.trim())
             .collect()
+    }
+
+    /// What the edge says that it did (RFC 9211), less the seconds.
+    pub(crate) fn told(&self) -> String {
+        let told = self.field("cache-status").unwrap_or_default();
+        let parts: Vec<&str> = told.split("; ").filter(|part| !part.starts_with("ttl=")).collect();
+        parts.join("; ")
+    }
+
+    /// A whole number in a field, or behind `name=` in Cache-Status.
+    pub(crate) fn number(&self, name: &str) -> Option<i64> {
+        if let Some(number) = self.field(name) {
+            return number.parse().ok();
+        }
+        let told = self.field("cache-status")?;
+        told.split("; ").find_map(|part| part.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
     }
 
     pub(crate) fn text(&self) -> String {

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 /// A listening origin. Its threads end with the test's process.
 pub(crate) struct Origin {
@@ -17,6 +17,7 @@ pub(crate) struct Origin {
 struct State {
     connections: AtomicUsize,
     heads: Mutex<Vec<String>>,
+    asked: Condvar,
 }
 
 /// One connection as the origin sees it.
@@ -52,6 +53,18 @@ impl Origin {
         Self::start(move |peer| {
             while peer.head().is_some() {
                 peer.send(&answer);
+            }
+        })
+    }
+
+    /// Gives each request (bodies are read and forgotten) the answer that its head and its number,
+    /// from 0 on, call for.
+    pub(crate) fn serving(answer: impl Fn(&str, usize) -> String + Send + Sync + 'static) -> Self {
+        let count = AtomicUsize::new(0);
+        Self::start(move |peer| {
+            while let Some(head) = peer.head() {
+                peer.body_of(&head);
+                peer.send(answer(&head, count.fetch_add(1, Ordering::SeqCst)));
             }
         })
     }
@@ -96,6 +109,25 @@ impl Origin {
         self.state.heads.lock().expect("heads").clone()
     }
 
+    /// How many requests it got so far.
+    pub(crate) fn requests(&self) -> usize {
+        self.state.heads.lock().expect("heads").len()
+    }
+
+    /// The last request head received.
+    pub(crate) fn last_head(&self) -> String {
+        self.heads().pop().expect("a head")
+    }
+
+    /// Waits until it has got so many requests.
+    pub(crate) fn wait_for_requests(&self, count: usize) {
+        let heads = self.state.heads.lock().expect("heads");
+        let is_missing = |heads: &mut Vec<String>| heads.len() < count;
+        let waited = self.state.asked.wait_timeout_while(heads, PATIENCE, is_missing);
+        let (heads, waited) = waited.expect("heads");
+        assert!(!waited.timed_out(), "{heads:#?}");
+    }
+
     /// The only head received.
     pub(crate) fn only_head(&self) -> String {
         let heads = self.heads();
@@ -115,7 +147,13 @@ impl Peer {
         }
         let head = String::from_utf8_lossy(&head).into_owned();
         self.state.heads.lock().expect("heads").push(head.clone());
+        self.state.asked.notify_all();
         Some(head)
+    }
+
+    /// How many heads the origin has received, this connection's last one included.
+    pub(crate) fn count_head(&self) -> usize {
+        self.state.heads.lock().expect("heads").len()
     }
 
     /// The body of a request with this head, as content.

@@ -1,13 +1,15 @@
 //! The edge's own answers: every refusal and failure becomes a status here, in one table.
 
+use super::shape::{Story, put};
 use crate::access_log::Record;
-use crate::outcome::Outcome;
+use crate::outcome::{Forward, Outcome};
 use crate::transport::{WriteError, Writer};
 use crate::upstream::Fault;
 use crate::wire::Version;
 use crate::wire::body::BadBody;
 use crate::wire::request::{BadRequest, RequestHead};
 use std::time::SystemTime;
+use tokio::io::AsyncWrite;
 
 /// Why the edge answers itself.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +28,16 @@ pub(super) enum Own {
     TooManyConnections,
     /// OPTIONS that may be forwarded no further (RFC 9110, section 7.6.2).
     LastStop,
-    /// The origin gave no answer.
-    Origin(Fault),
+    /// The origin gave no answer; why it was asked, if it was.
+    Origin(Fault, Option<Forward>),
+    /// Nothing is stored, and the client wanted nothing else.
+    OnlyIfCached,
+    /// There are as many fetches for the cache as there may be.
+    TooManyFills,
+    /// What there is, is not what the client wanted to see.
+    PreconditionFailed,
+    /// It ends before the part that the client wants; its length.
+    NoSuchPart(u64),
 }
 
 /// Methods that any origin may serve; those that are never passed are not among them.
@@ -53,28 +63,39 @@ impl Own {
                 (503, "there are too many connections", Outcome::Error("too_many_connections"))
             }
             Self::LastStop => (200, "", Outcome::Edge),
-            Self::Origin(fault) => {
+            Self::Origin(fault, _) => {
                 (fault.status(), fault.sentence(), Outcome::Error(fault.label()))
             }
+            Self::OnlyIfCached => {
+                (504, "nothing is stored, and nothing else was wanted", Outcome::Edge)
+            }
+            Self::TooManyFills => {
+                (503, "too many answers are being fetched", Outcome::Error("too_many_fills"))
+            }
+            Self::PreconditionFailed => (412, "it is not what was expected", Outcome::Edge),
+            Self::NoSuchPart(_) => (416, "it ends before that part", Outcome::Edge),
         }
     }
 
     /// Whether the client's message could be read, so that its end is known.
     pub(super) fn leaves_framing(self) -> bool {
-        matches!(self, Self::Origin(_) | Self::NoSite | Self::LastStop)
+        !matches!(
+            self,
+            Self::BadRequest(_) | Self::BadBody(_) | Self::HeadTimeout | Self::BodyTimeout
+        )
     }
 
     /// Sends the answer and notes what it was.
-    pub(super) async fn send(
+    pub(super) async fn send<W: AsyncWrite + Unpin>(
         self,
-        writer: &mut Writer,
+        writer: &mut Writer<W>,
         to: Recipient,
         record: &mut Record,
     ) -> Result<(), WriteError> {
         let (status, sentence, outcome) = self.table();
-        record.outcome = outcome;
+        record.outcome = to.story.map_or(outcome, |story| story.outcome);
         record.detail = match self {
-            Self::Origin(fault) => Some(fault.detail()),
+            Self::Origin(fault, _) => Some(fault.detail()),
             _ => Some(sentence).filter(|sentence| !sentence.is_empty()),
         };
         record.status = status;
@@ -83,7 +104,7 @@ impl Own {
 
     /// The whole answer. Nobody downstream may store it: who provoked it may not be who gets it.
     fn bytes(self, to: Recipient, now: SystemTime) -> Vec<u8> {
-        let (status, sentence, _) = self.table();
+        let (status, sentence, outcome) = self.table();
         let name = http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason());
         let name = name.unwrap_or("");
         let body = if sentence.is_empty() {
@@ -101,16 +122,38 @@ impl Own {
             503 => "Retry-After: 5\r\n",
             _ => "",
         };
-        let mut answer = format!(
-            "HTTP/1.1 {status} {name}\r\nDate: {}\r\nContent-Type: text/plain; charset=utf-8\r\n\
-             Content-Length: {}\r\nCache-Control: no-store\r\n{extra}{connection}\r\n",
-            httpdate::fmt_http_date(now),
-            body.len(),
+        let mut answer = Vec::with_capacity(512);
+        put(
+            &mut answer,
+            format_args!(
+                "HTTP/1.1 {status} {name}\r\nDate: {}\r\n\
+                 Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+                 Cache-Control: no-store\r\nVia: {}\r\n{extra}{connection}",
+                httpdate::fmt_http_date(now),
+                body.len(),
+                Version::Http11.via(),
+            ),
         );
-        if to.wants_body {
-            answer.push_str(&body);
+        if let Self::NoSuchPart(total) = self {
+            put(&mut answer, format_args!("Content-Range: bytes */{total}\r\n"));
         }
-        answer.into_bytes()
+        to.story.unwrap_or_else(|| self.story(outcome)).write(&mut answer);
+        answer.extend_from_slice(b"\r\n");
+        if to.wants_body {
+            answer.extend_from_slice(body.as_bytes());
+        }
+        answer
+    }
+
+    fn story(self, outcome: Outcome) -> Story {
+        match self {
+            Self::Origin(fault, Some(forward)) => {
+                let detail = Some(fault.label());
+                Story { detail, ..Story::new(Outcome::Miss(forward)) }
+            }
+            Self::OnlyIfCached => Story { detail: Some("only-if-cached"), ..Story::new(outcome) },
+            _ => Story::new(outcome),
+        }
     }
 }
 
@@ -121,11 +164,13 @@ pub(super) struct Recipient {
     pub(super) persistent: bool,
     /// `false` for HEAD.
     pub(super) wants_body: bool,
+    /// What went before, where the edge answers about something that it has.
+    pub(super) story: Option<Story>,
 }
 
 impl Recipient {
     pub(super) fn of(head: &RequestHead, persistent: bool) -> Self {
         let wants_body = head.method != http::Method::HEAD;
-        Self { version: head.version, persistent, wants_body }
+        Self { version: head.version, persistent, wants_body, story: None }
     }
 }

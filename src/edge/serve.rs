@@ -1,0 +1,610 @@
+//! Answers out of the cache: stored objects at once, and those that are being fetched as they come.
+
+use super::own::{Own, Recipient};
+use super::shape::{self, Shape, Story, put};
+use crate::access_log::Record;
+use crate::config::Limits;
+use crate::engine::{
+    Answer, ArrivalReader, Engine, Event, Found, Head, Object, PIECES_MAX, Pieces, ReadEnd,
+    Request, Ticket, Verdict,
+};
+use crate::metrics::Metrics;
+use crate::outcome::{Forward, Outcome, Staleness};
+use crate::rules::forwarding::{self, Onward};
+use crate::rules::storing::Refusal;
+use crate::transport::{self, Reader, WriteError, Writer};
+use crate::upstream::Fault;
+use crate::wire::body::Encoding;
+use crate::wire::{Framing, Version};
+use bytes::{Bytes, BytesMut};
+use http::Method;
+use pingora::protocols::Stream;
+use pingora::server::ShutdownWatch;
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+use tokio::io::AsyncWrite;
+use tokio::sync::Mutex;
+
+/// Answers of others that may turn out not to fit before a client asks for itself alone.
+const ROUNDS_SHARED: usize = 3;
+
+/// How often one answer is gone on with after its client fell behind.
+const RESTS_MAX: usize = 3;
+
+/// One request to be answered out of the cache.
+pub(super) struct Exchange<'a> {
+    pub(super) engine: &'a Arc<Engine>,
+    pub(super) request: &'a Request<'a>,
+    pub(super) limits: &'a Limits,
+    pub(super) metrics: &'a Metrics,
+    pub(super) shutdown: &'a ShutdownWatch,
+}
+
+/// How an answer ended.
+enum Ended {
+    /// It is out; whether the client can ask again.
+    Sent(bool),
+    /// The client got less than a whole answer, or nothing.
+    Broken(&'static str),
+    /// The same, of an answer whose end would be the connection's.
+    Reset(&'static str),
+}
+
+impl From<WriteError> for Ended {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Stalled => Self::Broken("client_stalled"),
+            WriteError::Io(_) => Self::Broken("client_gone"),
+        }
+    }
+}
+
+/// What a waiting client came to.
+enum Waited {
+    Ended(Ended),
+    /// What came does not fit this client.
+    Again,
+}
+
+impl Exchange<'_> {
+    /// Answers. The connection comes back if it can be used again.
+    pub(super) async fn answer(
+        &self,
+        mut stream: Stream,
+        buf: BytesMut,
+        record: &mut Record,
+    ) -> Option<(Stream, BytesMut)> {
+        let found = self.engine.lookup(self.request, false);
+        if let Found::Stored(object, outcome) = &found {
+            // The way of most requests: nothing is waited for but the client's own socket.
+            let mut writer = Writer::new(&mut stream, self.limits.write_timeout);
+            let story = Story::new(*outcome);
+            let now = self.request.now;
+            let ended = self.send_stored(&mut writer, object, story, &[], now, record).await;
+            record.is_answered(writer.sent_bytes);
+            if matches!(ended, Ok(Ended::Sent(true))) {
+                return Some((stream, buf));
+            }
+            let (reader, writer) = transport::split(stream, buf, self.limits.write_timeout);
+            return close(ended.unwrap_or_else(Ended::from), reader, writer, record).await;
+        }
+        let (reader, mut writer) = transport::split(stream, buf, self.limits.write_timeout);
+        let reader = Mutex::new(reader);
+        let ended = self.fetched(found, &reader, &mut writer, record).await;
+        record.is_answered(writer.sent_bytes);
+        close(ended.unwrap_or_else(Ended::from), reader.into_inner(), writer, record).await
+    }
+
+    /// Waits for what others, or a fill of its own, bring.
+    async fn fetched(
+        &self,
+        found: Found,
+        reader: &Mutex<Reader>,
+        writer: &mut Writer,
+        record: &mut Record,
+    ) -> Result<Ended, WriteError> {
+        let (mut found, mut rounds) = (found, 0);
+        loop {
+            match found {
+                Found::Stored(object, outcome) => {
+                    let story = Story { is_collapsed: true, ..Story::new(outcome) };
+                    let now = SystemTime::now();
+                    return self.send_stored(writer, &object, story, &[], now, record).await;
+                }
+                Found::Wait(ticket, forward) => {
+                    let waited = self.wait(ticket, forward, reader, writer, record).await?;
+                    if let Waited::Ended(ended) = waited {
+                        return Ok(ended);
+                    }
+                }
+                Found::Failed(fault) => {
+                    return self.send_own(writer, Own::Origin(fault, None), record).await;
+                }
+                Found::OnlyIfCached => {
+                    return self.send_own(writer, Own::OnlyIfCached, record).await;
+                }
+                Found::TooManyFills => {
+                    return self.send_own(writer, Own::TooManyFills, record).await;
+                }
+            }
+            rounds += 1;
+            // Whoever is alone gets whatever comes.
+            found = self.engine.lookup(self.request, rounds >= ROUNDS_SHARED);
+        }
+    }
+
+    async fn wait(
+        &self,
+        mut ticket: Ticket,
+        forward: Forward,
+        reader: &Mutex<Reader>,
+        writer: &mut Writer,
+        record: &mut Record,
+    ) -> Result<Waited, WriteError> {
+        let began = Instant::now();
+        let verdict = loop {
+            let told = tokio::select! {
+                told = ticket.next() => told,
+                // Whoever has gone waits for nothing; the fill goes on without.
+                () = transport::broken(reader) => {
+                    return Ok(Waited::Ended(Ended::Broken("client_gone")));
+                }
+            };
+            match told {
+                Event::Verdict(verdict) => break verdict,
+                // A 1.0 client knows no interim answers (RFC 9110, section 15.2).
+                Event::Interim(head) if self.request.head.version == Version::Http11 => {
+                    let onward = self.onward(Framing::Empty);
+                    let now = self.request.now;
+                    writer.write(&[&forwarding::response_head(&head, &onward, now, b"")]).await?;
+                }
+                Event::Interim(_) => {}
+            }
+        };
+        let now = SystemTime::now();
+        let is_collapsed = !ticket.is_owner();
+        record.origin_duration = Some(began.elapsed()).filter(|_| !is_collapsed);
+        if is_collapsed {
+            self.metrics.coalesced();
+        }
+        let story = Story { is_collapsed, ..Story::new(Outcome::Miss(forward)) };
+        let ended = match verdict {
+            Verdict::Arriving(answer) => {
+                if !self.engine.fits(self.request, &answer, ticket.is_owner()) {
+                    let Some(fault) = answer.fault_for_others else { return Ok(Waited::Again) };
+                    let own = Own::Origin(fault, Some(forward));
+                    return Ok(Waited::Ended(self.send_own(writer, own, record).await?));
+                }
+                return self.stream(&answer, &mut ticket, story, writer, record).await;
+            }
+            Verdict::Confirmed(object, once) => {
+                if is_collapsed
+                    && !(self.request.is_answered_by(&object.head, true, now)
+                        && self.request.is_covered_by(&object))
+                {
+                    return Ok(Waited::Again);
+                }
+                let once = if is_collapsed { &[] } else { &once[..] };
+                let outcome = Outcome::Revalidated(forward);
+                let story = Story { outcome, origin_status: Some(304), ..story };
+                self.send_stored(writer, &object, story, once, now, record).await?
+            }
+            Verdict::StandIn(object) => {
+                let request = self.request;
+                let is_for_it = object.head.answers(&request.head.fields, &request.additions)
+                    && request.is_covered_by(&object);
+                if is_collapsed && !is_for_it {
+                    return Ok(Waited::Again);
+                }
+                let outcome = Outcome::Stale(Staleness::IfError);
+                let story = Story { outcome, forward: Some(forward), ..story };
+                self.send_stored(writer, &object, story, &[], now, record).await?
+            }
+            Verdict::Failed(fault) => {
+                self.send_own(writer, Own::Origin(fault, Some(forward)), record).await?
+            }
+        };
+        Ok(Waited::Ended(ended))
+    }
+
+    /// A stored object, or the parts of it that are asked for.
+    async fn send_stored<W: AsyncWrite + Unpin>(
+        &self,
+        writer: &mut Writer<W>,
+        object: &Object,
+        story: Story,
+        once: &[u8],
+        now: SystemTime,
+        record: &mut Record,
+    ) -> Result<Ended, WriteError> {
+        let (head, total) = (&object.head, Some(object.body.total()));
+        let shape = shape::shape(self.request, head, total);
+        let ttl = head.kept_terms().map(|terms| terms.seconds_left(now));
+        let story = Story { ttl, ..story };
+        let (part, length) = (0..u64::MAX, total);
+        let told = Told { shape, head, total, part, length, story, once, now };
+        let plan = match self.plan(told, record) {
+            Ok(plan) => plan,
+            Err(own) => return self.send_own_about(writer, own, Some(story), record).await,
+        };
+        self.send(writer, plan, Content::Stored(object)).await
+    }
+
+    /// An answer that is on its way.
+    async fn stream(
+        &self,
+        answer: &Arc<Answer>,
+        ticket: &mut Ticket,
+        story: Story,
+        writer: &mut Writer,
+        record: &mut Record,
+    ) -> Result<Waited, WriteError> {
+        let (head, now) = (&answer.head, SystemTime::now());
+        // Of a part that cannot be placed only the origin's words are known.
+        let is_whole = answer.content_range.is_none() || answer.before.is_some();
+        let shape = match (&answer.content_range, shape::shape(self.request, head, answer.total)) {
+            // The part that the origin sends is the one that was asked for.
+            (Some(told), Shape::Whole | Shape::Part(_) | Shape::Parts(_)) if !is_whole => {
+                Shape::PartAsTold(told.clone())
+            }
+            // Parts in any order need what may have gone by already.
+            (_, Shape::Parts(_)) if !answer.arrival.is_kept() => Shape::Whole,
+            (_, shape) => shape,
+        };
+        // The client's place comes first: there may be none any more.
+        let place = match ticket.take_reader().or_else(|| answer.arrival.reader(answer.start())) {
+            Some(place) => place,
+            None => return Ok(Waited::Again),
+        };
+        let terms = head.kept_terms();
+        let story = Story {
+            ttl: terms.filter(|_| answer.is_kept).map(|t| t.seconds_left(now)),
+            origin_status: Some(answer.origin_status),
+            is_stored: answer.is_kept,
+            detail: answer.refusal.map(Refusal::label),
+            ..story
+        };
+        let once = if ticket.is_owner() { &answer.once[..] } else { &[] };
+        let length = if is_whole { answer.total } else { answer.length };
+        let (total, part) = (answer.total, answer.part.clone().unwrap_or(0..u64::MAX));
+        let told = Told { shape, head, total, part, length, story, once, now };
+        let plan = match self.plan(told, record) {
+            Ok(plan) => plan,
+            Err(own) => {
+                let sent = self.send_own_about(writer, own, Some(story), record).await?;
+                return Ok(Waited::Ended(sent));
+            }
+        };
+        let content = Content::Arriving { answer: answer.clone(), place };
+        Ok(Waited::Ended(self.send(writer, plan, content).await?))
+    }
+
+    /// Head and framing of an answer, and which bytes of the content go where in it.
+    fn plan(&self, told: Told<'_>, record: &mut Record) -> Result<Plan, Own> {
+        let Told { shape, head, total, part: Range { start, end }, length, story, once, now } =
+            told;
+        let is_head = self.request.head.method == Method::HEAD;
+        let mut out = Vec::with_capacity(head.bytes().len() + 256);
+        let mut segments = Vec::new();
+        let (status, mut length) = match &shape {
+            Shape::PreconditionFailed => return Err(Own::PreconditionFailed),
+            Shape::NoSuchPart => return Err(Own::NoSuchPart(total.unwrap_or(0))),
+            Shape::NotModified => {
+                shape::not_modified(&mut out, head);
+                (304, None)
+            }
+            Shape::Whole => {
+                out.extend_from_slice(head.bytes());
+                segments.push(Segment::of(0..total.unwrap_or(u64::MAX)));
+                (head.status, length)
+            }
+            Shape::PartAsTold(content_range) => {
+                shape::partial(&mut out, head, false);
+                shape::field(&mut out, "Content-Range", content_range);
+                segments.push(Segment::of(start..end));
+                (206, length)
+            }
+            Shape::Part(part) => {
+                shape::partial(&mut out, head, false);
+                shape::content_range(&mut out, part, total.unwrap_or(part.end));
+                segments.push(Segment::of(part.clone()));
+                (206, Some(part.end - part.start))
+            }
+            Shape::Parts(parts) => {
+                shape::partial(&mut out, head, true);
+                segments = self.several(&mut out, parts, head, total.unwrap_or(0));
+                let bytes = |s: &Segment| s.before.len() as u64 + (s.part.end - s.part.start);
+                (206, Some(segments.iter().map(bytes).sum()))
+            }
+        };
+        let has_body = !is_head && !matches!(status, 204 | 304);
+        if matches!(status, 204 | 304) {
+            length = None;
+        }
+        let framing = match (length, self.request.head.version) {
+            (Some(length), _) => Framing::Length(length),
+            (None, _) if !has_body => Framing::Empty,
+            (None, Version::Http11) => Framing::Chunked,
+            (None, Version::Http10) => Framing::UntilClose,
+        };
+        let onward = self.onward(framing);
+        match framing {
+            Framing::Length(length) => put(&mut out, format_args!("Content-Length: {length}\r\n")),
+            Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            Framing::Empty | Framing::UntilClose => {}
+        }
+        out.extend_from_slice(once);
+        let age = head.kept_terms().map(|terms| terms.age(now).as_secs());
+        let is_fetched = matches!(story.outcome, Outcome::Miss(_));
+        if let Some(age) = age.filter(|age| *age > 0 || !is_fetched) {
+            put(&mut out, format_args!("Age: {age}\r\n"));
+        }
+        let origin_status = story.origin_status.filter(|told| *told != status);
+        Story { origin_status, ..story }.write(&mut out);
+        if let Some(option) = onward.connection_option(status) {
+            put(&mut out, format_args!("Connection: {option}\r\n"));
+        }
+        out.extend_from_slice(b"\r\n");
+        if !has_body {
+            segments.clear();
+        }
+        record.status = status;
+        record.outcome = story.outcome;
+        record.detail = story.detail;
+        let framing = if has_body { framing } else { Framing::Empty };
+        Ok(Plan { head: out, segments, framing, persistent: onward.persistent })
+    }
+
+    fn several(
+        &self,
+        out: &mut Vec<u8>,
+        parts: &[Range<u64>],
+        head: &Head,
+        total: u64,
+    ) -> Vec<Segment> {
+        // Nobody can foresee it, so that no content can hold it on purpose.
+        let random = RandomState::new().hash_one(self.request.now);
+        let boundary = format!("brim-{random:016x}");
+        put(out, format_args!("Content-Type: multipart/byteranges; boundary={boundary}\r\n"));
+        let heads = shape::part_heads(parts, head, total, &boundary);
+        let parts = parts.iter().cloned().chain(std::iter::once(0..0));
+        heads.into_iter().zip(parts).map(|(before, part)| Segment { before, part }).collect()
+    }
+
+    /// Sends head and content as planned.
+    async fn send<W: AsyncWrite + Unpin>(
+        &self,
+        writer: &mut Writer<W>,
+        mut plan: Plan,
+        mut content: Content<'_>,
+    ) -> Result<Ended, WriteError> {
+        let encoding = Encoding::from(plan.framing);
+        let mut pending = std::mem::take(&mut plan.head);
+        let mut trailers = None;
+        let mut rests = 0;
+        for Segment { before, mut part } in std::mem::take(&mut plan.segments) {
+            pending.extend_from_slice(&before);
+            while part.start < part.end {
+                let ready = match content.ready(&mut part) {
+                    Some(ready) => ready,
+                    None => {
+                        // What there is does not wait for what is not there yet.
+                        if !pending.is_empty() {
+                            writer.write(&[&pending]).await?;
+                            pending.clear();
+                        }
+                        content.wait(&mut part).await
+                    }
+                };
+                match ready {
+                    Ok(pieces) => {
+                        write_pieces(writer, &mut pending, &pieces, encoding).await?;
+                    }
+                    Err(ReadEnd::Whole(found)) if part.end == u64::MAX => {
+                        trailers = found;
+                        break;
+                    }
+                    Err(ReadEnd::Lagged) => {
+                        let rest = if rests < RESTS_MAX {
+                            self.go_on(&content, &part).await
+                        } else {
+                            None
+                        };
+                        let Some(rest) = rest else { return Ok(plan.broken("client_lagged")) };
+                        (content, rests) = (rest, rests + 1);
+                    }
+                    Err(ReadEnd::Broken(fault)) => return Ok(plan.broken(fault.label())),
+                    Err(ReadEnd::Whole(_)) => {
+                        return Ok(plan.broken(Fault::Truncated.label()));
+                    }
+                }
+            }
+        }
+        if plan.framing == Framing::Chunked {
+            pending.extend_from_slice(&encoding.end(trailers.as_ref()));
+        }
+        if !pending.is_empty() {
+            writer.write(&[&pending]).await?;
+        }
+        Ok(Ended::Sent(plan.persistent))
+    }
+
+    /// The rest of a content that went by or was let go of before this client had it: fetched for
+    /// it alone, if it is certain that it is the rest of the same bytes.
+    async fn go_on(&self, content: &Content<'_>, part: &Range<u64>) -> Option<Content<'static>> {
+        let is_unclear = |answer: &Answer| answer.content_range.is_some() && answer.part.is_none();
+        if matches!(content, Content::Arriving { answer, .. } if is_unclear(answer)) {
+            return None;
+        }
+        let mut ticket = self.engine.fetch_rest(self.request, content.head(), part.clone())?;
+        let answer = loop {
+            match ticket.next().await {
+                Event::Verdict(Verdict::Arriving(answer)) => break answer,
+                Event::Verdict(_) => return None,
+                Event::Interim(_) => {}
+            }
+        };
+        let place = ticket.take_reader()?;
+        Some(Content::Arriving { answer, place })
+    }
+
+    fn onward(&self, framing: Framing) -> Onward {
+        let head = self.request.head;
+        let may_stay = head.persistent && !*self.shutdown.borrow();
+        let persistent = may_stay && framing != Framing::UntilClose;
+        Onward { version: head.version, framing, persistent }
+    }
+
+    async fn send_own<W: AsyncWrite + Unpin>(
+        &self,
+        writer: &mut Writer<W>,
+        own: Own,
+        record: &mut Record,
+    ) -> Result<Ended, WriteError> {
+        self.send_own_about(writer, own, None, record).await
+    }
+
+    /// The same about something that is there, with what went before.
+    async fn send_own_about<W: AsyncWrite + Unpin>(
+        &self,
+        writer: &mut Writer<W>,
+        own: Own,
+        story: Option<Story>,
+        record: &mut Record,
+    ) -> Result<Ended, WriteError> {
+        let persistent = self.onward(Framing::Empty).persistent;
+        let to = Recipient { story, ..Recipient::of(self.request.head, persistent) };
+        own.send(writer, to, record).await?;
+        Ok(Ended::Sent(persistent))
+    }
+}
+
+/// What is to be told to a client.
+struct Told<'a> {
+    shape: Shape,
+    head: &'a Head,
+    /// Length of the whole, where it is known.
+    total: Option<u64>,
+    /// Where what the origin sends of it lies.
+    part: Range<u64>,
+    /// How long that is, where it is known.
+    length: Option<u64>,
+    story: Story,
+    /// Lines for this client only.
+    once: &'a [u8],
+    /// When it is told.
+    now: SystemTime,
+}
+
+/// How it is told.
+struct Plan {
+    head: Vec<u8>,
+    segments: Vec<Segment>,
+    framing: Framing,
+    persistent: bool,
+}
+
+impl Plan {
+    /// It cannot be brought to its end.
+    fn broken(&self, reason: &'static str) -> Ended {
+        match self.framing {
+            Framing::UntilClose => Ended::Reset(reason),
+            _ => Ended::Broken(reason),
+        }
+    }
+}
+
+/// Bytes of ours, and then a part of the content. One that ends at `u64::MAX` ends with it.
+struct Segment {
+    before: Vec<u8>,
+    part: Range<u64>,
+}
+
+impl Segment {
+    fn of(part: Range<u64>) -> Self {
+        Self { before: Vec::new(), part }
+    }
+}
+
+/// Where content comes from.
+enum Content<'a> {
+    Stored(&'a Object),
+    Arriving { answer: Arc<Answer>, place: ArrivalReader },
+}
+
+impl Content<'_> {
+    /// Takes what is there off the front of `part`; `None` if it is still to come.
+    fn ready(&mut self, part: &mut Range<u64>) -> Option<Result<Pieces, ReadEnd>> {
+        match self {
+            Self::Stored(object) => Some(object.body.take(part).ok_or(ReadEnd::Lagged)),
+            Self::Arriving { answer, place } => match &answer.before {
+                Some(object) if part.start < answer.start() => {
+                    let mut here = part.start..part.end.min(answer.start());
+                    let taken = object.body.take(&mut here).ok_or(ReadEnd::Lagged);
+                    part.start = here.start;
+                    Some(taken)
+                }
+                _ => place.ready(part),
+            },
+        }
+    }
+
+    async fn wait(&mut self, part: &mut Range<u64>) -> Result<Pieces, ReadEnd> {
+        match self {
+            Self::Stored(object) => object.body.take(part).ok_or(ReadEnd::Lagged),
+            Self::Arriving { place, .. } => place.next(part).await,
+        }
+    }
+
+    /// The head of the response whose content it is.
+    fn head(&self) -> &Arc<Head> {
+        match self {
+            Self::Stored(object) => &object.head,
+            Self::Arriving { answer, .. } => &answer.head,
+        }
+    }
+}
+
+/// Writes what is pending and the pieces behind it, in one system call where that is possible.
+async fn write_pieces<W: AsyncWrite + Unpin>(
+    writer: &mut Writer<W>,
+    pending: &mut Vec<u8>,
+    pieces: &Pieces,
+    encoding: Encoding,
+) -> Result<(), WriteError> {
+    let bytes: usize = pieces.iter().flatten().map(Bytes::len).sum();
+    let (before, after) = encoding.around(bytes);
+    pending.extend_from_slice(&before);
+    let mut slices = [&b""[..]; PIECES_MAX + 2];
+    slices[0] = pending;
+    let mut count = 1;
+    for piece in pieces.iter().flatten() {
+        slices[count] = piece;
+        count += 1;
+    }
+    slices[count] = after;
+    writer.write(&slices[..=count]).await?;
+    pending.clear();
+    Ok(())
+}
+
+/// What becomes of the connection.
+async fn close(
+    ended: Ended,
+    reader: Reader,
+    writer: Writer,
+    record: &mut Record,
+) -> Option<(Stream, BytesMut)> {
+    match ended {
+        Ended::Sent(true) => return Some(transport::join(reader, writer)),
+        Ended::Sent(false) => transport::close(reader, writer).await,
+        Ended::Broken(reason) => record.outcome = Outcome::Error(reason),
+        Ended::Reset(reason) => {
+            record.outcome = Outcome::Error(reason);
+            transport::reset(reader, writer);
+        }
+    }
+    None
+}

@@ -1,0 +1,180 @@
+//! What of a response a client gets: the whole, parts, or only the news that it has it already.
+//! Bytes of heads, no I/O.
+
+use crate::engine::{Head, Request};
+use crate::outcome::{Forward, Outcome};
+use crate::rules::conditional::{self, Condition};
+use crate::rules::range::{self, Resolved};
+use bytes::Bytes;
+use std::io::Write;
+use std::ops::Range;
+
+/// What a client gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// All of it.
+    Whole,
+    /// 206 with one part.
+    Part(Range<u64>),
+    /// 206 with the part that the origin sends, in its words.
+    PartAsTold(Bytes),
+    /// 206 with several parts.
+    Parts(Vec<Range<u64>>),
+    /// 304.
+    NotModified,
+    /// 412.
+    PreconditionFailed,
+    /// 416.
+    NoSuchPart,
+}
+
+/// The shape of a response with this head and, where it is known, this length.
+pub(super) fn shape(request: &Request<'_>, head: &Head, total: Option<u64>) -> Shape {
+    let fields = &request.head.fields;
+    match conditional::evaluate(fields, head.status, &head.fields, request.now) {
+        Condition::Failed => return Shape::PreconditionFailed,
+        Condition::NotModified => return Shape::NotModified,
+        Condition::Met => {}
+    }
+    let Some(total) = total.filter(|_| head.status == 200) else { return Shape::Whole };
+    let asked = request.ranges();
+    let asked = asked.filter(|_| conditional::range_applies(fields, &head.fields, request.now));
+    match asked.map(|asked| range::resolve(&asked, total)) {
+        None => Shape::Whole,
+        Some(Resolved::One(part)) => Shape::Part(part),
+        Some(Resolved::Several(parts)) => Shape::Parts(parts),
+        Some(Resolved::None) => Shape::NoSuchPart,
+    }
+}
+
+/// A 304 tells what a 200 would have told about freshness and identity, and nothing about content
+/// that is not there (RFC 9110, section 15.4.5).
+pub(super) fn not_modified(out: &mut Vec<u8>, head: &Head) {
+    out.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n");
+    for (name, value) in head.fields.iter() {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        let is_about_content = name.len() > 8 && name[..8].eq_ignore_ascii_case("content-");
+        if !is_about_content || is("content-location") || is("content-security-policy") {
+            field(out, name, value);
+        }
+    }
+}
+
+/// The head of a 206, without its Content-Type where the parts have their own.
+pub(super) fn partial(out: &mut Vec<u8>, head: &Head, has_several: bool) {
+    out.extend_from_slice(b"HTTP/1.1 206 Partial Content\r\n");
+    if !has_several {
+        return out.extend_from_slice(head.field_lines());
+    }
+    for (name, value) in head.fields.iter() {
+        if !name.eq_ignore_ascii_case("content-type") {
+            field(out, name, value);
+        }
+    }
+}
+
+/// What stands between the parts of a multipart/byteranges body: a head before each part, and the
+/// end after the last (RFC 9110, section 14.6).
+pub(super) fn part_heads(
+    parts: &[Range<u64>],
+    head: &Head,
+    total: u64,
+    boundary: &str,
+) -> Vec<Vec<u8>> {
+    let content_type = head.fields.first("content-type");
+    let mut heads: Vec<Vec<u8>> = parts
+        .iter()
+        .map(|part| {
+            let mut out = format!("\r\n--{boundary}\r\n").into_bytes();
+            if let Some(content_type) = content_type {
+                field(&mut out, "Content-Type", content_type);
+            }
+            content_range(&mut out, part, total);
+            out.extend_from_slice(b"\r\n");
+            out
+        })
+        .collect();
+    heads.push(format!("\r\n--{boundary}--\r\n").into_bytes());
+    heads
+}
+
+pub(super) fn content_range(out: &mut Vec<u8>, part: &Range<u64>, total: u64) {
+    put(out, format_args!("Content-Range: bytes {}-{}/{total}\r\n", part.start, part.end - 1));
+}
+
+/// What the edge knows about an answer that its origin does not.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Story {
+    pub(super) outcome: Outcome,
+    /// Why the origin was asked, where what is stored stands in for its answer.
+    pub(super) forward: Option<Forward>,
+    /// Seconds that it may still be used.
+    pub(super) ttl: Option<i64>,
+    /// What the origin answered, where the client gets something else.
+    pub(super) origin_status: Option<u16>,
+    pub(super) is_stored: bool,
+    pub(super) is_collapsed: bool,
+    pub(super) detail: Option<&'static str>,
+}
+
+impl Story {
+    pub(super) fn new(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            forward: None,
+            ttl: None,
+            origin_status: None,
+            is_stored: false,
+            is_collapsed: false,
+            detail: None,
+        }
+    }
+
+    /// The Cache-Status of the answer (RFC 9211).
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"Cache-Status: brim");
+        match self.outcome {
+            Outcome::Hit => out.extend_from_slice(b"; hit"),
+            Outcome::Stale(_) => match self.forward {
+                None => out.extend_from_slice(b"; hit"),
+                Some(forward) => put(out, format_args!("; fwd={}", forward.label())),
+            },
+            Outcome::Miss(forward) | Outcome::Revalidated(forward) | Outcome::Pass(forward) => {
+                put(out, format_args!("; fwd={}", forward.label()));
+            }
+            Outcome::Edge | Outcome::Error(_) => {}
+        }
+        if let Some(status) = self.origin_status {
+            put(out, format_args!("; fwd-status={status}"));
+        }
+        if let Some(ttl) = self.ttl {
+            put(out, format_args!("; ttl={ttl}"));
+        }
+        if self.is_stored {
+            out.extend_from_slice(b"; stored");
+        }
+        if self.is_collapsed {
+            out.extend_from_slice(b"; collapsed");
+        }
+        let staleness = match self.outcome {
+            Outcome::Stale(staleness) => Some(staleness.label()),
+            Outcome::Error(reason) => Some(reason),
+            _ => None,
+        };
+        if let Some(detail) = self.detail.or(staleness) {
+            put(out, format_args!("; detail={detail}"));
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+pub(super) fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+}
+
+pub(super) fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    // Writing into memory does not fail.
+    let _ = out.write_fmt(text);
+}

@@ -1,0 +1,172 @@
+//! The cache: a request becomes an answer, out of the store or by a fetch that is shared by all who
+//! want the same.
+//!
+//! `lookup` decides which of the answers, `fill` fetches, `in_flight` knows who is fetching what,
+//! `arrival` is a content on its way to its readers, `object` and `body` are what is stored,
+//! `purge` makes it forgotten, `notes` remembers for a while what is not worth waiting for.
+
+mod arrival;
+mod body;
+mod fill;
+mod in_flight;
+mod ledger;
+mod lookup;
+mod notes;
+mod object;
+mod pinned;
+mod purge;
+
+pub use arrival::{ArrivalReader, ReadEnd};
+pub use body::{PIECES_MAX, Pieces};
+pub use in_flight::{Answer, Event, Ticket, Verdict};
+pub use lookup::{Found, Request};
+pub use object::{Head, Object};
+pub use purge::{Passed, Posted, is_safe};
+
+use crate::config::Settings;
+use crate::metrics::Metrics;
+use crate::rules::conditional;
+use crate::rules::key::Key;
+use crate::rules::storing;
+use crate::store::memory::Memory;
+use crate::upstream::Upstream;
+use crate::wire::fields::Fields;
+use in_flight::InFlight;
+use ledger::Ledger;
+use notes::Notes;
+use object::Variants;
+use pinned::Pinned;
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::sync::Semaphore;
+
+/// One object takes at most this share of the memory.
+const OBJECT_SHARE: u64 = 4;
+/// What arrives takes at most this share of it, besides what is stored in the rest.
+const ARRIVING_SHARE: u64 = 4;
+/// What is stored no more, but still being sent, takes at most this share.
+const PINNED_SHARE: u64 = 8;
+/// What is stored takes this many eighths.
+const STORED_EIGHTHS: u64 = 6;
+
+/// The cache.
+pub struct Engine {
+    upstream: Upstream,
+    store: Memory<Variants>,
+    in_flight: InFlight,
+    notes: Notes,
+    pinned: Arc<Pinned>,
+    arriving: Arc<Ledger>,
+    object_bytes_max: u64,
+    fills: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+}
+
+impl Engine {
+    /// An empty cache in front of the origins of these settings.
+    pub fn new(settings: &Settings, metrics: Arc<Metrics>) -> io::Result<Arc<Self>> {
+        let bytes = settings.cache.memory_bytes;
+        let pinned = Arc::new(Pinned::new(bytes / PINNED_SHARE));
+        let (counted, left) = (metrics.clone(), pinned.clone());
+        let evicted = move |variants: &Variants, is_for_others: bool| {
+            if is_for_others {
+                counted.evictions().inc();
+            }
+            variants.objects.iter().for_each(|object| left.forgotten(object));
+        };
+        let engine = Arc::new(Self {
+            upstream: Upstream::new(&settings.origins)?,
+            store: Memory::new(bytes / 8 * STORED_EIGHTHS, evicted),
+            in_flight: InFlight::new(),
+            notes: Notes::new(),
+            pinned,
+            arriving: Ledger::new(bytes / ARRIVING_SHARE),
+            object_bytes_max: bytes / OBJECT_SHARE,
+            fills: Arc::new(Semaphore::new(
+                settings.server.limits.fills.min(Semaphore::MAX_PERMITS),
+            )),
+            metrics: metrics.clone(),
+        });
+        let probed = Arc::downgrade(&engine);
+        metrics.set_cache_probe(move || {
+            probed.upgrade().map_or((0, 0), |engine| (engine.store.bytes(), engine.store.entries()))
+        });
+        Ok(engine)
+    }
+
+    /// Connections to the origins, for what is not the cache's.
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// Puts a new object into the store, together with the parts of it that are there, and takes
+    /// away what the origin was asked to confirm and did not. Called while nobody else can change
+    /// this key.
+    fn keep(
+        &self,
+        key: &Key,
+        new: Object,
+        outdated: Option<&Arc<Object>>,
+        request: &Fields,
+    ) -> Arc<Object> {
+        let stored = self.store.get(key.as_bytes());
+        let mut new = new;
+        let parts = stored.as_ref().and_then(|stored| {
+            stored.select(request, &new.head.additions).filter(|old| {
+                let (old_fields, fields) = (&old.head.fields, &new.head.fields);
+                !(old.body.is_whole() && new.body.is_whole())
+                    && old.body.total() == new.body.total()
+                    && conditional::are_the_same_bytes(old_fields, fields, SystemTime::now())
+                    && old.body.weight() + new.body.weight() <= self.object_bytes_max as usize
+            })
+        });
+        if let Some(old) = parts {
+            // RFC 9111, section 3.4: the newer fields in the place of the older ones.
+            new = Object {
+                head: Arc::new(old.head.updated(&new.head, request)),
+                body: old.body.joined(&new.body),
+            };
+        }
+        let new = Arc::new(new);
+        let variants = stored.map_or_else(Variants::default, |stored| match outdated {
+            Some(outdated) => stored.without(outdated).unwrap_or_default(),
+            None => Variants::clone(&stored),
+        });
+        let (variants, replaced) = variants.with(new.clone(), self.object_bytes_max);
+        self.store.insert(key.as_bytes(), Arc::new(variants));
+        replaced.iter().chain(outdated).for_each(|old| self.pinned.forgotten(old));
+        new
+    }
+
+    /// The store may find others more useful than a new object, which its readers go on to hold.
+    fn forget_if_refused(&self, key: &Key, object: &Arc<Object>) {
+        let variants = self.store.get(key.as_bytes());
+        let is_it = |stored: &Arc<Object>| Arc::ptr_eq(stored, object);
+        if !variants.is_some_and(|variants| variants.objects.iter().any(is_it)) {
+            self.pinned.forgotten(object);
+        }
+    }
+
+    /// Puts `new` in the place of `old`, if that is still there; takes it away if the new one may
+    /// not be kept, unless that is because of who asked. Called while nobody else can change this key.
+    fn replace(&self, key: &Key, old: &Arc<Object>, new: &Arc<Object>) {
+        let Some(stored) = self.store.get(key.as_bytes()) else { return };
+        if !stored.objects.iter().any(|object| Arc::ptr_eq(object, old)) {
+            return;
+        }
+        if new.head.terms.is_err_and(storing::Refusal::is_about_request) {
+            return;
+        }
+        let without = stored.without(old);
+        if new.head.kept_terms().is_some() {
+            let (variants, _) =
+                without.unwrap_or_default().with(new.clone(), self.object_bytes_max);
+            self.store.insert(key.as_bytes(), Arc::new(variants));
+        } else if let Some(variants) = without {
+            self.store.insert(key.as_bytes(), Arc::new(variants));
+        } else {
+            self.store.remove(key.as_bytes());
+        }
+    }
+}

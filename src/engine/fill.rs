@@ -1,0 +1,617 @@
+//! One fetch from upstream, owned by no client: it asks, judges the answer, feeds whoever reads it,
+//! and puts the object into the store.
+
+use super::Engine;
+use super::arrival::{Arrival, Over};
+use super::body::Body;
+use super::in_flight::{Answer, Fill, Verdict, Wanted};
+use super::object::{Head, HeadParts, Object};
+use crate::config::{HostHeader, Site};
+use crate::rules::cache_control::Demands;
+use crate::rules::conditional;
+use crate::rules::forwarding::{self, FillRequest, Hop};
+use crate::rules::freshness::Trouble;
+use crate::rules::key::Key;
+use crate::rules::range::{self, ContentRange};
+use crate::rules::storing::{self, Asked, Policy, Received, Refusal, Terms};
+use crate::rules::vary;
+use crate::transport::BodyReader;
+use crate::upstream::{Connection, Fault};
+use crate::wire::body::{Decoder, Frame, Sender};
+use crate::wire::fields::Fields;
+use crate::wire::request::RequestHead;
+use crate::wire::response::ResponseHead;
+use crate::wire::{Framing, HeadLimits};
+use bytes::Bytes;
+use http::Method;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// A head this large, or a field this large in it, can be the reason of an error.
+const ORDINARY_HEAD_BYTES: usize = 6 * 1024;
+const ORDINARY_FIELD_BYTES: usize = 3 * 1024;
+
+/// To read so much that nobody wants is cheaper than a new connection.
+const WORTH_READING_BYTES: u64 = 64 * 1024;
+
+/// Everything a fill needs to know; it outlives the request that it was begun for.
+pub(super) struct Task {
+    pub(super) engine: Arc<Engine>,
+    pub(super) fill: Arc<Fill>,
+    pub(super) key: Key,
+    pub(super) site: Arc<Site>,
+    pub(super) policy: Policy,
+    /// Of the client that it was begun for.
+    pub(super) request: RequestHead,
+    pub(super) additions: Box<[u8]>,
+    pub(super) peer: IpAddr,
+    pub(super) peer_is_trusted: bool,
+    pub(super) scheme: &'static str,
+    pub(super) wanted: Wanted,
+    /// What is stored and only needs to be confirmed, or can stand in.
+    pub(super) stored: Option<Arc<Object>>,
+    /// What is here already: only the rest is asked for.
+    pub(super) rest: Option<Rest>,
+    /// The answer is known not to be kept: the client's conditions and range are the origin's.
+    pub(super) is_private: bool,
+    /// The client has signed it: the origin sees its spelling of the URL.
+    pub(super) is_signed: bool,
+    /// The client forbids to keep it.
+    pub(super) forbids_storing: bool,
+    /// Its place among the fills that may run.
+    pub(super) _place: OwnedSemaphorePermit,
+}
+
+/// The rest of a content.
+#[derive(Clone)]
+pub(super) struct Rest {
+    /// Where it begins, and up to where it is wanted.
+    pub(super) part: Range<u64>,
+    /// The head of the response whose rest it is.
+    pub(super) head: Arc<Head>,
+    /// What comes before; `None` where somebody has had it and nothing but the rest is of use.
+    pub(super) before: Option<Arc<Object>>,
+}
+
+/// What is asked for in one exchange.
+#[derive(Clone, Copy, Default)]
+struct Ask {
+    validates: bool,
+    completes: bool,
+    fresh_connection: bool,
+}
+
+/// An answer of which the head is known.
+struct Came {
+    response: ResponseHead,
+    received: Received,
+    terms: Result<Terms, Refusal>,
+    part: Option<ContentRange>,
+    before: Option<Arc<Object>>,
+}
+
+/// What one exchange came to.
+enum Exchanged {
+    Done,
+    /// The pooled connection was dead.
+    OnFreshConnection,
+    /// What came is no answer to what was asked; the plain question is left.
+    Plainly,
+}
+
+/// A fill that ends without a word has failed all the same.
+struct Departure<'t>(&'t Task);
+
+impl Drop for Departure<'_> {
+    fn drop(&mut self) {
+        let Self(task) = self;
+        task.fill.tell(Verdict::Failed(Fault::Closed));
+        if let Some(Verdict::Arriving(answer)) = task.fill.verdict() {
+            answer.arrival.finish(Over::Broken(Fault::Truncated));
+        }
+        task.engine.in_flight.finish(task.key.as_bytes(), &task.fill, || {});
+        task.engine.metrics.fills_in_flight().dec();
+    }
+}
+
+impl Task {
+    /// Runs to its end.
+    pub(super) async fn run(self) {
+        self.engine.metrics.fills_in_flight().inc();
+        let _departure = Departure(&self);
+        let mut ask = Ask {
+            // A private fill carries the client's own conditions.
+            validates: self.stored.is_some() && self.wanted == Wanted::Whole && !self.is_private,
+            completes: self.rest.is_some(),
+            fresh_connection: false,
+        };
+        // Each round leaves out something that did not work.
+        for _ in 0..4 {
+            match self.exchange(ask).await {
+                Ok(Exchanged::Done) => return,
+                Ok(Exchanged::OnFreshConnection) => ask.fresh_connection = true,
+                Ok(Exchanged::Plainly) => (ask.validates, ask.completes) = (false, false),
+                Err(fault) => return self.fail(fault),
+            }
+        }
+        self.fail(Fault::Garbage("it answers what it was not asked"));
+    }
+
+    fn fail(&self, fault: Fault) {
+        let now = SystemTime::now();
+        let may_stand_in = |stored: &&Arc<Object>| {
+            let terms = stored.head.kept_terms();
+            terms.is_some_and(|terms| terms.may_stand_in(Trouble::Unreachable, now))
+        };
+        match self.stored.as_ref().filter(may_stand_in) {
+            Some(stored) => self.stand_in(stored, Some(fault)),
+            None => {
+                self.note_failure(fault);
+                self.fill.tell(Verdict::Failed(fault));
+            }
+        }
+    }
+
+    /// What goes wrong with an odd request, or with the rest of something old, says nothing about
+    /// the next one's.
+    fn note_failure(&self, fault: Fault) {
+        let is_of_use = |rest: &Rest| rest.before.is_some();
+        if is_ordinary(&self.request.fields) && self.rest.as_ref().is_none_or(is_of_use) {
+            self.engine.notes.failed(&self.key, &self.additions, Some(fault), false);
+        }
+    }
+
+    fn stand_in(&self, stored: &Arc<Object>, fault: Option<Fault>) {
+        self.engine.notes.failed(&self.key, &self.additions, fault, true);
+        self.fill.tell(Verdict::StandIn(stored.clone()));
+    }
+
+    async fn exchange(&self, ask: Ask) -> Result<Exchanged, Fault> {
+        let upstream = &self.engine.upstream;
+        let origin = self.site.origin;
+        let connected = upstream.connect(origin, ask.fresh_connection).await;
+        let mut connection = connected.inspect_err(|_| {
+            self.engine.metrics.origin_answer(origin, None, None);
+        })?;
+        let settings = upstream.settings(self.site.origin).clone();
+        let asked_at = Instant::now();
+        let head = self.request_head(ask, &connection.authority);
+        // A server may have answered before it closed; reading shows.
+        let _ = connection.writer.write(&[&head]).await;
+        let method = self.method();
+        let response = loop {
+            let read = tokio::time::timeout(
+                settings.response_timeout.saturating_sub(asked_at.elapsed()),
+                connection.answer.read_head(&method),
+            );
+            match read.await {
+                Ok(Ok(head)) if head.is_interim() => self.fill.tell_interim(head),
+                Ok(Ok(head)) => break head,
+                Ok(Err(Fault::Closed)) if connection.is_reused && !ask.fresh_connection => {
+                    return Ok(Exchanged::OnFreshConnection);
+                }
+                Ok(Err(fault)) => return Err(self.logged(fault, &connection)),
+                Err(_) => return Err(self.logged(Fault::Silent, &connection)),
+            }
+        };
+        if response.status == 101 {
+            let fault = Fault::Garbage("it switches protocols without being asked to");
+            return Err(self.logged(fault, &connection));
+        }
+        Connection::heed(&mut connection.idle_timeout, &response);
+        let delay = asked_at.elapsed();
+        self.engine.metrics.origin_answer(origin, Some(response.status), Some(delay));
+        let age = storing::age_said(&response.fields);
+        let received = Received { now: SystemTime::now(), delay, age };
+        self.answered(ask, response, received, connection, settings.read_timeout).await
+    }
+
+    fn method(&self) -> Method {
+        if self.wanted == Wanted::Head { Method::HEAD } else { Method::GET }
+    }
+
+    fn request_head(&self, ask: Ask, authority: &str) -> Vec<u8> {
+        let (target, asked_host) = self.asked_url();
+        let host = match (self.site.host_header, asked_host) {
+            (HostHeader::Client, host) if !host.is_empty() => host,
+            _ => authority,
+        };
+        let hop = Hop {
+            peer: self.peer,
+            peer_is_trusted: self.peer_is_trusted,
+            scheme: self.scheme,
+            host,
+            allowed: &self.site.forward,
+        };
+        let now = SystemTime::now();
+        let mut own: Vec<(&str, &[u8])> = Vec::new();
+        if let Some(stored) = self.stored.as_ref().filter(|_| ask.validates) {
+            let fields = &stored.head.fields;
+            own.extend(fields.first("etag").map(|etag| ("If-None-Match", etag)));
+            own.extend(fields.first("last-modified").map(|date| ("If-Modified-Since", date)));
+        }
+        let range;
+        if let Some(rest) = self.rest.as_ref().filter(|_| ask.completes) {
+            let Range { start, end } = rest.part;
+            range = if end == u64::MAX {
+                format!("bytes={start}-")
+            } else {
+                format!("bytes={start}-{}", end - 1)
+            };
+            own.push(("Range", range.as_bytes()));
+            let validator = conditional::strong_validator(&rest.head.fields, now);
+            own.extend(validator.map(|validator| ("If-Range", validator)));
+        }
+        forwarding::fill_request_head(
+            &self.request,
+            &hop,
+            &FillRequest {
+                method: &self.method(),
+                target,
+                host: asked_host,
+                keeps_conditions: self.is_private,
+                keeps_range: matches!(self.wanted, Wanted::Part(_)),
+                keeps_codings: self.is_signed,
+                own: &own,
+            },
+        )
+    }
+
+    /// The target and the host that the origin is asked for: the key's, unless every byte counts.
+    fn asked_url(&self) -> (&str, &str) {
+        if self.is_signed {
+            (self.request.target(), self.request.authority_text().unwrap_or_default())
+        } else {
+            (self.key.target(), self.key.host())
+        }
+    }
+
+    /// The head of the final answer is here.
+    async fn answered(
+        &self,
+        ask: Ask,
+        response: ResponseHead,
+        received: Received,
+        connection: Connection,
+        read_timeout: Duration,
+    ) -> Result<Exchanged, Fault> {
+        if response.status == 304
+            && let Some(stored) = self.stored.as_ref().filter(|_| ask.validates)
+        {
+            return Ok(self.not_modified(stored, &response, received, connection));
+        }
+        if matches!(response.status, 500 | 502 | 503 | 504)
+            && let Some(stored) = &self.stored
+            && let Some(terms) = stored.head.kept_terms()
+            && terms.may_stand_in(Trouble::ServerError, received.now)
+        {
+            self.stand_in(stored, None);
+            return Ok(Exchanged::Done);
+        }
+        let (asked, fields) = (self.asked(), &response.fields);
+        let mut terms = storing::judge(&asked, response.status, fields, &self.policy, received);
+        // The origin has seen what the client accepts as it was spelled.
+        if self.is_signed && !vary::is_told_apart(fields) {
+            terms = terms.and(Err(Refusal::Signed));
+        }
+        let mut part = None;
+        let mut before = None;
+        if ask.completes && response.status == 416 {
+            return Ok(Exchanged::Plainly);
+        }
+        if response.status == 206 {
+            let said = response.fields.first("content-range").and_then(range::content_range);
+            match said.and_then(|said| believed(said, response.framing)) {
+                None => terms = terms.and(Err(Refusal::PartialUnclear)),
+                Some(said) => part = Some(said),
+            }
+        }
+        if let Some(rest) = self.rest.as_ref().filter(|_| ask.completes) {
+            let goes_on = part.as_ref().is_some_and(|part| {
+                let end = if rest.part.end == u64::MAX { part.total } else { Some(rest.part.end) };
+                part.part.start == rest.part.start
+                    && end == Some(part.part.end)
+                    && rest.before.as_ref().is_none_or(|b| part.total == Some(b.body.total()))
+                    && conditional::are_the_same_bytes(
+                        &rest.head.fields,
+                        &response.fields,
+                        received.now,
+                    )
+            });
+            match &rest.before {
+                None if !goes_on => {
+                    return Err(Fault::Garbage("it does not go on where it was asked"));
+                }
+                None => {}
+                Some(_) if response.status == 206 && !(goes_on && terms.is_ok()) => {
+                    return Ok(Exchanged::Plainly);
+                }
+                Some(object) if goes_on => before = Some(object.clone()),
+                Some(_) => {}
+            }
+        }
+        let came = Came { response, received, terms, part, before };
+        self.carry(came, connection, read_timeout).await;
+        Ok(Exchanged::Done)
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        Asked {
+            target: self.key.target(),
+            host: self.key.host(),
+            has_authorization: self.request.fields.first("authorization").is_some(),
+            forbids_storing: self.forbids_storing,
+            is_spelled_otherwise: self.asked_url() != (self.key.target(), self.key.host()),
+            is_ordinary: is_ordinary(&self.request.fields),
+        }
+    }
+
+    /// The origin confirms what is stored: its head is brought up to date (RFC 9111, section 4.3.4).
+    fn not_modified(
+        &self,
+        stored: &Arc<Object>,
+        response: &ResponseHead,
+        received: Received,
+        connection: Connection,
+    ) -> Exchanged {
+        if !conditional::confirms(&response.fields, &stored.head.fields) {
+            return Exchanged::Plainly;
+        }
+        if response.persistent {
+            self.engine.upstream.release(connection);
+        }
+        let (object, once) = self.refreshed(stored, response, received);
+        let object = Arc::new(object);
+        self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
+            self.engine.replace(&self.key, stored, &object);
+        });
+        self.fill.tell(Verdict::Confirmed(object, once));
+        Exchanged::Done
+    }
+
+    /// What is stored with the fields of a newer head.
+    fn refreshed(
+        &self,
+        stored: &Object,
+        response: &ResponseHead,
+        received: Received,
+    ) -> (Object, Bytes) {
+        let withheld = storing::withheld(&response.fields);
+        let parts = HeadParts {
+            response,
+            request: &self.request.fields,
+            additions: &self.additions,
+            terms: stored.head.terms,
+            withheld: &withheld,
+            now: received.now,
+        };
+        let (newer, once) = Head::new(&parts);
+        let mut head = stored.head.updated(&newer, &self.request.fields);
+        let policy = &self.policy;
+        head.terms = storing::judge(&self.asked(), head.status, &head.fields, policy, received);
+        (Object { head: Arc::new(head), body: stored.body.clone() }, once)
+    }
+
+    /// Feeds the content to whoever reads it, and keeps it if it may be kept.
+    async fn carry(&self, came: Came, mut connection: Connection, read_timeout: Duration) {
+        let Came { response, received, terms, part, before } = came;
+        let length = match response.framing {
+            Framing::Empty => Some(0),
+            Framing::Length(length) => Some(length),
+            Framing::Chunked | Framing::UntilClose => None,
+        };
+        let is_head = self.wanted == Wanted::Head;
+        let total = match &part {
+            Some(part) => part.total,
+            None if is_head => {
+                response.fields.tokens("content-length").next().and_then(crate::wire::digits)
+            }
+            None => length,
+        };
+        let withheld = storing::withheld(&response.fields);
+        let (head, once) = Head::new(&HeadParts {
+            response: &response,
+            request: &self.request.fields,
+            additions: &self.additions,
+            terms,
+            withheld: &withheld,
+            now: received.now,
+        });
+        let claim = self.engine.arriving.claim(self.engine.object_bytes_max, length.unwrap_or(0));
+        let claim = claim.filter(|_| terms.is_ok() && !is_head);
+        let is_kept = claim.is_some();
+        // Only what may be used without asking again is for others (RFC 9111, section 4): the next
+        // one's question, with other cookies, may get another answer.
+        let may_be_used = |terms: &Terms| terms.may_be_used(&Demands::default(), received.now);
+        let is_shared = terms.as_ref().is_ok_and(may_be_used) && !is_head;
+        // Who waited for an error without a time would only ask a server in trouble again.
+        let is_trouble = response.status >= 500 && terms.err() == Some(Refusal::NoFreshness);
+        let fault_for_others = is_trouble.then_some(Fault::ServerError(response.status));
+        let start = part.as_ref().map_or(0, |part| part.part.start);
+        let answer = Arc::new(Answer {
+            head: Arc::new(head),
+            once,
+            arrival: Arrival::new(start, claim),
+            before,
+            part: part.as_ref().map(|part| part.part.clone()),
+            total,
+            length: length.filter(|_| !is_head).or(total.filter(|_| is_head)),
+            content_range: content_range_told(&response),
+            is_kept,
+            refusal: terms.err().or(Some(Refusal::TooLarge).filter(|_| !is_kept && !is_head)),
+            is_shared,
+            fault_for_others,
+            origin_status: response.status,
+        });
+        if is_head {
+            self.head_came(&response, received);
+        } else {
+            self.note(&answer);
+        }
+        self.fill.tell(Verdict::Arriving(answer.clone()));
+        if !answer.is_shared {
+            // Nobody can join any more: the way is free for those who want to ask themselves. What
+            // was to be confirmed and was answered with something else is out of date.
+            self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
+                let is_outdated = response.status < 400 && terms.is_err() && !is_head;
+                if let Some(stored) = self.stored.as_ref().filter(|_| is_outdated) {
+                    let (head, body) = (answer.head.clone(), stored.body.clone());
+                    self.engine.replace(&self.key, stored, &Arc::new(Object { head, body }));
+                }
+            });
+        }
+        let decoder = Decoder::new(response.framing, Sender::Origin, HeadLimits::OF_ANSWERS);
+        let mut body = BodyReader::new(decoder, read_timeout);
+        let mut trailers = None;
+        loop {
+            if answer.arrival.has_room().await.is_err() && !self.is_worth_reading(&answer, length) {
+                return answer.arrival.finish(Over::Broken(Fault::Truncated));
+            }
+            match body.next(&mut connection.answer.reader).await {
+                Ok(Some(Frame::Data(data))) if body.is_done() => {
+                    answer.arrival.hold_last(data);
+                    break;
+                }
+                Ok(Some(Frame::Data(data))) => {
+                    let came = answer.arrival.len();
+                    answer.arrival.push(data, length.map(|length| length.saturating_sub(came)));
+                }
+                Ok(Some(Frame::Trailers(fields))) => trailers = Some(fields),
+                Ok(None) => break,
+                Err(error) => {
+                    let fault = self.logged(Fault::of_body(&error), &connection);
+                    return answer.arrival.finish(Over::Broken(fault));
+                }
+            }
+            if trailers.is_some() {
+                break;
+            }
+        }
+        if let Some(trailers) = &mut trailers {
+            forwarding::trailers(trailers, &response.fields);
+        }
+        if is_kept {
+            // Stored before the last reader is told, so that its next request finds it.
+            self.keep(&answer, part);
+        }
+        // For the next request of whoever is told now.
+        if response.persistent && !connection.idle_timeout.is_zero() {
+            self.engine.upstream.release(connection);
+        }
+        answer.arrival.finish(Over::Whole(trailers));
+    }
+
+    fn is_worth_reading(&self, answer: &Answer, length: Option<u64>) -> bool {
+        length.is_some_and(|length| length - answer.arrival.len() < WORTH_READING_BYTES)
+    }
+
+    fn note(&self, answer: &Answer) {
+        // Answers to the client's own conditions say nothing about the next one's.
+        if matches!(answer.origin_status, 304 | 412 | 416) {
+            return;
+        }
+        let (notes, key, additions) = (&self.engine.notes, &self.key, &self.additions[..]);
+        let has_authorization = self.request.fields.first("authorization").is_some();
+        match answer.head.terms {
+            Ok(_) if answer.is_shared => notes.succeeded(key, additions),
+            Ok(_) => notes.unshared(key, additions, has_authorization),
+            Err(_) if answer.fault_for_others.is_some() => {}
+            Err(refusal) => notes.refused(key, additions, has_authorization, refusal),
+        }
+    }
+
+    fn keep(&self, answer: &Answer, part: Option<ContentRange>) {
+        let Some((pieces, _claim)) = answer.arrival.take_all() else { return };
+        let came: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let (total, start) = match &part {
+            None => (came, 0),
+            // One that ended early, or of something that has no end yet, is no part of anything.
+            Some(ContentRange { part, total: Some(total) }) if part.end - part.start == came => {
+                (*total, part.start)
+            }
+            Some(_) => return,
+        };
+        let new = Object { head: answer.head.clone(), body: Body::new(total, start, pieces) };
+        self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
+            let outdated = self.stored.as_ref();
+            let stored = self.engine.keep(&self.key, new, outdated, &self.request.fields);
+            answer.arrival.is_stored_in(stored.body.clone());
+            self.engine.forget_if_refused(&self.key, &stored);
+        });
+    }
+
+    /// An answer to HEAD says how what is stored has to be seen from now on (RFC 9111, section
+    /// 4.3.5).
+    fn head_came(&self, response: &ResponseHead, received: Received) {
+        let Some(stored) = self.stored.as_ref().filter(|_| response.status == 200) else { return };
+        let fields = &stored.head.fields;
+        let agrees = |name: &str| {
+            response.fields.first(name).is_none_or(|new| fields.first(name) == Some(new))
+        };
+        let length = response.fields.tokens("content-length").next().and_then(crate::wire::digits);
+        let is_same = agrees("etag")
+            && agrees("last-modified")
+            && length.is_none_or(|length| length == stored.body.total());
+        let object = if is_same {
+            self.refreshed(stored, response, received).0
+        } else {
+            let mut head = Head::clone(&stored.head);
+            if let Ok(terms) = &mut head.terms {
+                terms.must_validate = true;
+            }
+            Object { head: Arc::new(head), body: stored.body.clone() }
+        };
+        self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
+            self.engine.replace(&self.key, stored, &Arc::new(object));
+        });
+    }
+
+    /// In the log and in the metrics.
+    fn logged(&self, fault: Fault, connection: &Connection) -> Fault {
+        self.engine.metrics.origin_answer(self.site.origin, None, None);
+        tracing::warn!(
+            origin = self.engine.upstream.settings(self.site.origin).name,
+            server = connection.authority,
+            method = %self.method(),
+            target = self.key.target(),
+            reason = fault.label(),
+            detail = fault.detail(),
+            "no good answer from the origin"
+        );
+        fault
+    }
+}
+
+/// Which part a 206 brings. Where its length says something else than its Content-Range, but that
+/// is said to reach to the end, what comes is taken for the end: never for a beginning, so that it
+/// makes nothing whole. Anything else cannot be told.
+fn believed(said: ContentRange, framing: Framing) -> Option<ContentRange> {
+    let Framing::Length(length) = framing else { return Some(said) };
+    if said.part.end - said.part.start == length {
+        return Some(said);
+    }
+    let end = said.part.start.checked_add(length)?;
+    let is_an_end = said.part.start > 0 && said.total == Some(said.part.end) && length > 0;
+    is_an_end.then_some(ContentRange { part: said.part.start..end, total: Some(end) })
+}
+
+fn content_range_told(response: &ResponseHead) -> Option<Bytes> {
+    let told = response.fields.first("content-range").filter(|_| response.status == 206);
+    told.map(Bytes::copy_from_slice)
+}
+
+/// Whether nothing about a request is likely to make a server answer with an error that it would
+/// not give to others: oversized fields, bytes that are not printable.
+pub(super) fn is_ordinary(fields: &Fields) -> bool {
+    let mut head_bytes = 0;
+    fields.iter().all(|(name, value)| {
+        let field_bytes = name.len() + value.len() + ": \r\n".len();
+        head_bytes += field_bytes;
+        field_bytes <= ORDINARY_FIELD_BYTES
+            && head_bytes <= ORDINARY_HEAD_BYTES
+            && value.iter().all(|byte| (b' '..=b'~').contains(byte))
+    })
+}

@@ -1,0 +1,349 @@
+//! Who is already fetching what. A fill is listed from its beginning until its object is in the
+//! store or known not to be for others; whoever wants the same waits for it.
+
+use super::arrival::{Arrival, ArrivalReader};
+use super::object::{Head, Object};
+use crate::rules::storing::Refusal;
+use crate::rules::vary::Variant;
+use crate::upstream::Fault;
+use crate::wire::fields::Fields;
+use crate::wire::response::ResponseHead;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// Locks that the keys are spread over.
+const SHARDS: usize = 32;
+
+/// What a fill asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// All of it.
+    Whole,
+    /// A part: Range and If-Range as the client sent them.
+    Part(Bytes),
+    /// The head alone.
+    Head,
+}
+
+/// What makes two requests want the same.
+#[derive(Clone, Debug)]
+pub(super) struct Need {
+    /// How much of it.
+    pub wanted: Wanted,
+    /// Requests with credentials do not wait for those without, nor the other way round.
+    pub has_authorization: bool,
+    /// What the site adds to the key.
+    pub additions: Box<[u8]>,
+    /// Which fields are known to select between answers, as the request has them.
+    pub expected: Variant,
+}
+
+/// One fetch on its way.
+pub(super) struct Fill {
+    need: Need,
+    /// Nobody else can wait for it.
+    is_alone: bool,
+    stage: Mutex<Stage>,
+    changed: Notify,
+    /// Somebody said meanwhile that what it fetches is out of date.
+    is_doomed: AtomicBool,
+}
+
+struct Stage {
+    interims: Vec<Arc<ResponseHead>>,
+    verdict: Option<Verdict>,
+    /// The client that it was begun for is still there.
+    has_owner: bool,
+    /// Its place in the arrival.
+    owners_reader: Option<ArrivalReader>,
+}
+
+/// What came of a fill.
+#[derive(Clone)]
+pub enum Verdict {
+    /// An answer begins.
+    Arriving(Arc<Answer>),
+    /// The origin confirmed what is stored; lines for the first client only.
+    Confirmed(Arc<Object>, Bytes),
+    /// The origin is in trouble; what is stored may be used.
+    StandIn(Arc<Object>),
+    /// There is no answer.
+    Failed(Fault),
+}
+
+/// An answer on its way.
+pub struct Answer {
+    /// Its head.
+    pub head: Arc<Head>,
+    /// Lines for the first client only.
+    pub once: Bytes,
+    /// Its content, or the part of it that is fetched.
+    pub arrival: Arc<Arrival>,
+    /// What comes before that part and was there already.
+    pub before: Option<Arc<Object>>,
+    /// Which part of the whole the origin sends, if it is not the whole.
+    pub part: Option<Range<u64>>,
+    /// How long the whole is, where that is known.
+    pub total: Option<u64>,
+    /// How long what the origin sends is, where that is known.
+    pub length: Option<u64>,
+    /// What the origin said in the Content-Range of a part.
+    pub content_range: Option<Bytes>,
+    /// It is going to be in the store.
+    pub is_kept: bool,
+    /// Why not, if there is a reason.
+    pub refusal: Option<Refusal>,
+    /// Others than the first client may have it.
+    pub is_shared: bool,
+    /// What they are told where they may not, and asking again would only make it worse.
+    pub fault_for_others: Option<Fault>,
+    /// The status that the origin sent.
+    pub origin_status: u16,
+}
+
+impl Answer {
+    /// Where what the origin sends begins.
+    pub fn start(&self) -> u64 {
+        self.part.as_ref().map_or(0, |part| part.start)
+    }
+}
+
+impl Fill {
+    fn new(need: Need, is_alone: bool) -> Self {
+        let stage =
+            Stage { interims: Vec::new(), verdict: None, has_owner: true, owners_reader: None };
+        let (stage, changed) = (Mutex::new(stage), Notify::new());
+        Self { need, is_alone, stage, changed, is_doomed: AtomicBool::new(false) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An interim head for everybody who waits.
+    pub(super) fn tell_interim(&self, head: ResponseHead) {
+        self.lock().interims.push(Arc::new(head));
+        self.changed.notify_waiters();
+    }
+
+    /// The first verdict counts.
+    pub(super) fn tell(&self, verdict: Verdict) {
+        let mut stage = self.lock();
+        if stage.verdict.is_some() {
+            return;
+        }
+        if let Verdict::Arriving(answer) = &verdict
+            && stage.has_owner
+        {
+            stage.owners_reader = answer.arrival.reader(answer.start());
+        }
+        stage.verdict = Some(verdict);
+        drop(stage);
+        self.changed.notify_waiters();
+    }
+
+    /// What is known so far.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        self.lock().verdict.clone()
+    }
+
+    /// Whether it became out of date while it was on its way.
+    pub(super) fn is_doomed(&self) -> bool {
+        self.is_doomed.load(Ordering::Acquire)
+    }
+
+    /// Whether a request with this need may wait for it; `fits` judges a head that is known already.
+    fn serves(&self, need: &Need, request: &Fields, fits: &impl Fn(&Head) -> bool) -> bool {
+        let own = &self.need;
+        if self.is_alone
+            || own.has_authorization != need.has_authorization
+            || own.additions != need.additions
+        {
+            return false;
+        }
+        let is_same_part = own.wanted == need.wanted;
+        // A whole on its way may have the part, too; a head is a part of any answer.
+        let may_have_it = own.wanted == Wanted::Whole;
+        if !(is_same_part || may_have_it) {
+            return false;
+        }
+        match self.verdict() {
+            None => own.expected.matches(request, None),
+            Some(Verdict::Arriving(answer)) => answer.is_shared && fits(&answer.head),
+            // It is over; the store knows more.
+            Some(_) => false,
+        }
+    }
+}
+
+/// A client's claim to what a fill brings.
+pub struct Ticket {
+    fill: Arc<Fill>,
+    is_owner: bool,
+    interims_seen: usize,
+}
+
+/// What a waiting client is told.
+pub enum Event {
+    /// An interim head.
+    Interim(Arc<ResponseHead>),
+    /// The outcome.
+    Verdict(Verdict),
+}
+
+impl Ticket {
+    /// The next thing to be told. After a verdict there is nothing more.
+    pub async fn next(&mut self) -> Event {
+        loop {
+            let changed = self.fill.changed.notified();
+            {
+                let stage = self.fill.lock();
+                // What comes before the head is known may be for the first client only.
+                if let Some(head) = stage.interims.get(self.interims_seen).filter(|_| self.is_owner)
+                {
+                    self.interims_seen += 1;
+                    return Event::Interim(head.clone());
+                }
+                if let Some(verdict) = &stage.verdict {
+                    return Event::Verdict(verdict.clone());
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// The fill was begun for this client.
+    pub fn is_owner(&self) -> bool {
+        self.is_owner
+    }
+
+    /// The place in the arrival that was kept for the owner.
+    pub fn take_reader(&mut self) -> Option<ArrivalReader> {
+        if self.is_owner { self.fill.lock().owners_reader.take() } else { None }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.is_owner {
+            let mut stage = self.fill.lock();
+            stage.has_owner = false;
+            // Dropped after the lock is free: the arrival has a lock of its own.
+            let reader = stage.owners_reader.take();
+            drop(stage);
+            drop(reader);
+        }
+    }
+}
+
+/// All fills that others may wait for, by key.
+pub(super) struct InFlight {
+    shards: [Mutex<Shard>; SHARDS],
+    hasher: RandomState,
+}
+
+type Shard = HashMap<Box<[u8]>, Vec<Arc<Fill>>>;
+
+/// Either a place with others, or a fill to be run.
+pub(super) enum Joined {
+    /// It is on its way.
+    Waiting(Ticket),
+    /// It is now this caller's to run.
+    Begun(Arc<Fill>, Ticket),
+}
+
+impl InFlight {
+    /// Nothing is on its way.
+    pub(super) fn new() -> Self {
+        Self { shards: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
+    }
+
+    fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
+        let position = self.hasher.hash_one(key) as usize % SHARDS;
+        self.shards[position].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits with those who want the same.
+    pub(super) fn wait(
+        &self,
+        key: &[u8],
+        need: &Need,
+        request: &Fields,
+        fits: impl Fn(&Head) -> bool,
+    ) -> Option<Ticket> {
+        Self::find(&self.shard(key), key, need, request, &fits)
+    }
+
+    /// The same, or begins a fill that others can wait for. `may_begin` is asked under the lock:
+    /// whatever it finds in the store is no older than the list.
+    pub(super) fn join(
+        &self,
+        key: &[u8],
+        need: &Need,
+        request: &Fields,
+        fits: impl Fn(&Head) -> bool,
+        may_begin: impl FnOnce() -> bool,
+    ) -> Option<Joined> {
+        let mut shard = self.shard(key);
+        if let Some(ticket) = Self::find(&shard, key, need, request, &fits) {
+            return Some(Joined::Waiting(ticket));
+        }
+        may_begin().then(|| {
+            let (fill, ticket) = Self::begin(&mut shard, key, Fill::new(need.clone(), false));
+            Joined::Begun(fill, ticket)
+        })
+    }
+
+    /// Begins a fill that nobody else can wait for.
+    pub(super) fn begin_alone(&self, key: &[u8], need: Need) -> (Arc<Fill>, Ticket) {
+        Self::begin(&mut self.shard(key), key, Fill::new(need, true))
+    }
+
+    fn begin(shard: &mut Shard, key: &[u8], fill: Fill) -> (Arc<Fill>, Ticket) {
+        let fill = Arc::new(fill);
+        shard.entry(key.into()).or_default().push(fill.clone());
+        let ticket = Ticket { fill: fill.clone(), is_owner: true, interims_seen: 0 };
+        (fill, ticket)
+    }
+
+    fn find(
+        shard: &Shard,
+        key: &[u8],
+        need: &Need,
+        request: &Fields,
+        fits: &impl Fn(&Head) -> bool,
+    ) -> Option<Ticket> {
+        let fill = shard.get(key)?.iter().find(|fill| fill.serves(need, request, fits))?.clone();
+        Some(Ticket { fill, is_owner: false, interims_seen: 0 })
+    }
+
+    /// Takes a fill off the list. `store` runs under the lock, unless the fill is doomed, so that
+    /// what it puts into the store cannot outlive an invalidation.
+    pub(super) fn finish(&self, key: &[u8], fill: &Arc<Fill>, store: impl FnOnce()) {
+        let mut shard = self.shard(key);
+        if !fill.is_doomed() {
+            store();
+        }
+        if let Some(fills) = shard.get_mut(key) {
+            fills.retain(|other| !Arc::ptr_eq(other, fill));
+            if fills.is_empty() {
+                shard.remove(key);
+            }
+        }
+    }
+
+    /// Dooms what is on its way for a key, so that nobody new waits for it, and does `forget` under
+    /// the same lock.
+    pub(super) fn doom(&self, key: &[u8], forget: impl FnOnce()) {
+        let mut shard = self.shard(key);
+        for fill in shard.remove(key).unwrap_or_default() {
+            fill.is_doomed.store(true, Ordering::Release);
+        }
+        forget();
+    }
+}

@@ -1,0 +1,228 @@
+//! A stored response, ready to be sent, and all those that are kept for one key.
+
+use super::body::Body;
+use crate::rules::forwarding;
+use crate::rules::storing::{Refusal, Terms};
+use crate::rules::vary::Variant;
+use crate::store::memory::Weighed;
+use crate::wire::fields::{Composer, Fields};
+use crate::wire::response::ResponseHead;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Objects kept for one key, for different request fields.
+const VARIANTS_MAX: usize = 64;
+/// Allocations and counters of an object.
+const OBJECT_BYTES: usize = size_of::<Object>() + size_of::<Head>() + 96;
+
+/// The head of a response as this server sends it on, less what each answer says anew: length,
+/// part, Age, Cache-Status.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// The final status.
+    pub status: u16,
+    /// The field lines.
+    pub fields: Fields,
+    /// Status line and field lines as bytes, without the empty line.
+    bytes: Bytes,
+    /// What the request said where it matters.
+    pub variant: Variant,
+    /// What the site adds to the key from the request.
+    pub additions: Box<[u8]>,
+    /// How it may be used, or why it is not kept.
+    pub terms: Result<Terms, Refusal>,
+}
+
+/// A stored response.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// Its head.
+    pub head: Arc<Head>,
+    /// Its content, or the parts of it that have come.
+    pub body: Body,
+}
+
+/// Everything that is kept for one key, newest first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Variants {
+    /// Never empty in the store.
+    pub objects: Vec<Arc<Object>>,
+}
+
+/// What a new head is made of.
+pub struct HeadParts<'a> {
+    /// The origin's head.
+    pub response: &'a ResponseHead,
+    /// Of the request that it answers.
+    pub request: &'a Fields,
+    /// What the site adds to the key.
+    pub additions: &'a [u8],
+    /// The verdict on it.
+    pub terms: Result<Terms, Refusal>,
+    /// Names that are not kept, in lower case.
+    pub withheld: &'a [String],
+    /// When it came.
+    pub now: SystemTime,
+}
+
+impl Head {
+    /// The head of an answer as it came, and the lines that only the first client gets.
+    pub fn new(parts: &HeadParts<'_>) -> (Self, Bytes) {
+        let response = parts.response;
+        let is_kept = parts.terms.is_ok();
+        let is_part = response.status == 206;
+        // A part is kept as a part of the whole.
+        let mut composer = if is_part && is_kept {
+            Composer::new(b"HTTP/1.1 200 OK")
+        } else {
+            Composer::new(&start_line(response))
+        };
+        let mut once = Vec::new();
+        for (name, value) in response.fields.iter() {
+            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            let is_told_anew = is_kept && is("age") || is_part && is("content-range");
+            if is_told_anew || !forwarding::goes_to_client(name, &response.fields) {
+                continue;
+            }
+            if is_kept && parts.withheld.iter().any(|withheld| is(withheld)) {
+                once.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
+            } else {
+                composer.add(name, value);
+            }
+        }
+        // Who demands an upgrade says to what (RFC 9110, section 15.5.22).
+        for protocol in response.fields.all("upgrade").filter(|_| response.status == 426) {
+            composer.add("Upgrade", protocol);
+        }
+        if response.fields.first("date").is_none() {
+            // RFC 9110, section 6.6.1.
+            composer.add("Date", httpdate::fmt_http_date(parts.now).as_bytes());
+        }
+        composer.add("Via", response.version.via().as_bytes());
+        let (bytes, fields) = composer.finish();
+        let head = Self {
+            status: if is_part && is_kept { 200 } else { response.status },
+            fields,
+            bytes,
+            variant: Variant::new(&response.fields, parts.request),
+            additions: parts.additions.into(),
+            terms: parts.terms,
+        };
+        (head, once.into())
+    }
+
+    /// This head with the fields of a newer one in the place of its own (RFC 9111, section 3.2);
+    /// both have gone through `new`. Fields about the stored bytes stay with them, and a Vary that
+    /// the newer one leaves out goes on to count. The terms are the newer one's.
+    #[must_use]
+    pub fn updated(&self, newer: &Self, request: &Fields) -> Self {
+        let line_end = memchr::memchr(b'\r', &self.bytes).unwrap_or(0);
+        let mut composer = Composer::new(&self.bytes[..line_end]);
+        let is_about_bytes = |name: &str| {
+            ["content-encoding", "content-range"].iter().any(|kept| name.eq_ignore_ascii_case(kept))
+        };
+        for (name, value) in self.fields.iter() {
+            if newer.fields.first(name).is_none() || is_about_bytes(name) {
+                composer.add(name, value);
+            }
+        }
+        for (name, value) in newer.fields.iter().filter(|(name, _)| !is_about_bytes(name)) {
+            composer.add(name, value);
+        }
+        let (bytes, fields) = composer.finish();
+        let variant = Variant::new(&fields, request);
+        let additions = newer.additions.clone();
+        Self { status: self.status, fields, bytes, variant, additions, terms: newer.terms }
+    }
+
+    /// Status line and field lines, each with its end.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The field lines alone.
+    pub fn field_lines(&self) -> &[u8] {
+        let line_end = memchr::memchr(b'\n', &self.bytes).map_or(0, |at| at + 1);
+        &self.bytes[line_end..]
+    }
+
+    /// How it may be used; never kept without.
+    pub fn kept_terms(&self) -> Option<&Terms> {
+        self.terms.as_ref().ok()
+    }
+
+    /// Whether it answers a request with these fields and these additions to the key.
+    pub fn answers(&self, request: &Fields, additions: &[u8]) -> bool {
+        *self.additions == *additions
+            && self.variant.matches(request, self.fields.first("content-language"))
+    }
+}
+
+fn start_line(response: &ResponseHead) -> Vec<u8> {
+    let mut line = format!("HTTP/1.1 {} ", response.status).into_bytes();
+    line.extend_from_slice(response.reason());
+    line
+}
+
+impl Object {
+    fn weight(&self) -> usize {
+        let head = &self.head;
+        let spans = head.fields.len() * 16;
+        let known = head.bytes.len() + spans + head.variant.weight() + head.additions.len();
+        OBJECT_BYTES + known + self.body.weight()
+    }
+}
+
+impl Variants {
+    /// The object for a request: of those that answer it, the newest. Where some answers have a
+    /// Vary and others do not, those without are taken for mistakes (RFC 9111, section 4.1).
+    pub(super) fn select(&self, request: &Fields, additions: &[u8]) -> Option<&Arc<Object>> {
+        if let [only] = &self.objects[..] {
+            return Some(only).filter(|only| only.head.answers(request, additions));
+        }
+        let has_variants = self
+            .objects
+            .iter()
+            .any(|object| *object.head.additions == *additions && !object.head.variant.is_empty());
+        self.objects.iter().find(|object| {
+            let head = &object.head;
+            !(has_variants && head.variant.is_empty()) && head.answers(request, additions)
+        })
+    }
+
+    /// With this object in the place of those that answer the same requests, and the ones that had
+    /// to go. Together they weigh no more than one object may, so that one key with many variants
+    /// does not drive out all others.
+    #[must_use]
+    pub(super) fn with(&self, new: Arc<Object>, bytes_max: u64) -> (Self, Vec<Arc<Object>>) {
+        let mut bytes = new.weight() as u64;
+        let mut objects = vec![new.clone()];
+        let mut gone = Vec::new();
+        for old in self.objects.iter().cloned() {
+            bytes += old.weight() as u64;
+            let has_room = objects.len() < VARIANTS_MAX && bytes <= bytes_max;
+            if has_room && !old.is_replaced_by(&new) { &mut objects } else { &mut gone }.push(old);
+        }
+        (Self { objects }, gone)
+    }
+
+    /// Without this object; `None` when nothing is left.
+    pub(super) fn without(&self, old: &Arc<Object>) -> Option<Self> {
+        let others = self.objects.iter().filter(|object| !Arc::ptr_eq(object, old));
+        let objects: Vec<_> = others.cloned().collect();
+        (!objects.is_empty()).then_some(Self { objects })
+    }
+}
+
+impl Object {
+    fn is_replaced_by(&self, new: &Self) -> bool {
+        self.head.variant == new.head.variant && self.head.additions == new.head.additions
+    }
+}
+
+impl Weighed for Variants {
+    fn weight(&self) -> usize {
+        self.objects.iter().map(|object| size_of::<Arc<Object>>() + object.weight()).sum()
+    }
+}

@@ -1,0 +1,207 @@
+//! What a stored answer is an answer to: site, host, path and query, brought to one spelling only
+//! where RFC 3986 knows two spellings of one resource; and the request fields that a site adds.
+
+use crate::config::{Query, Site};
+use crate::wire::authority::Authority;
+use crate::wire::fields::Fields;
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// The key of an object. It holds what an origin is asked for it: nothing that the key does not
+/// know may make a difference to what is stored under it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Key {
+    bytes: Vec<u8>,
+    host: Range<usize>,
+}
+
+impl Key {
+    /// Writes the key of a target, and uses the room of the key that was there before.
+    pub fn write(&mut self, site: &Site, host: Option<Authority<'_>>, target: &str, port: u16) {
+        let out = &mut self.bytes;
+        out.clear();
+        // None of the parts can hold the byte that separates them.
+        out.extend_from_slice(site.name.as_bytes());
+        out.push(b'\n');
+        let host_start = out.len();
+        if let Some(authority) = host {
+            out.extend(authority.host.bytes().map(|byte| byte.to_ascii_lowercase()));
+            if let Some(other) = authority.port.filter(|named| *named != port) {
+                out.push(b':');
+                out.extend_from_slice(other.to_string().as_bytes());
+            }
+        }
+        self.host = host_start..out.len();
+        out.push(b'\n');
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        write_path(out, path);
+        if let Some(query) = query {
+            write_query(out, query, &site.key.query, site.key.sort_query);
+        }
+    }
+
+    /// The whole key.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// `host[:port]` as the origin shall see it; empty where the client named none.
+    pub fn host(&self) -> &str {
+        std::str::from_utf8(&self.bytes[self.host.clone()]).unwrap_or_default()
+    }
+
+    /// Path and query as the origin shall see them.
+    pub fn target(&self) -> &str {
+        std::str::from_utf8(&self.bytes[self.host.end + 1..]).unwrap_or("/")
+    }
+}
+
+/// Escapes of unreserved characters mean the characters (RFC 3986, section 6.2.2.2), and their
+/// digits have no case. `%2F` stays what it is, and so does `%2E`: decoded, it could become a
+/// segment that leads elsewhere. Dot segments stay too, for the origin to judge. A path with a
+/// broken escape stays as it is: `%%341`, decoded in part, would become an escape.
+fn write_path(out: &mut Vec<u8>, path: &str) {
+    let start = out.len();
+    let mut rest = path.as_bytes();
+    while let Some(at) = memchr::memchr(b'%', rest) {
+        out.extend_from_slice(&rest[..at]);
+        rest = &rest[at..];
+        let escaped = rest.get(1..3).and_then(|digits| hex(digits[0]).zip(hex(digits[1])));
+        let Some((high, low)) = escaped else {
+            out.truncate(start);
+            rest = path.as_bytes();
+            break;
+        };
+        match high << 4 | low {
+            byte if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') => {
+                out.push(byte);
+            }
+            _ => out.extend(rest[..3].iter().map(u8::to_ascii_uppercase)),
+        }
+        rest = &rest[3..];
+    }
+    out.extend_from_slice(rest);
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+/// Parameters as they came, less those that the site does not want to know, sorted by name if it
+/// wants that. Equal names keep their order: it can mean something.
+fn write_query(out: &mut Vec<u8>, query: &str, policy: &Query, is_sorted: bool) {
+    if *policy == Query::All && !is_sorted {
+        out.push(b'?');
+        out.extend_from_slice(query.as_bytes());
+        return;
+    }
+    let is_named = |list: &[String], parameter: &str| {
+        let name = decoded(parameter_name(parameter));
+        list.iter().any(|pattern| matches_name(pattern, &name))
+    };
+    let mut kept: Vec<&str> = query
+        .split('&')
+        .filter(|parameter| match policy {
+            Query::All => true,
+            Query::None => false,
+            Query::Allow(list) => is_named(list, parameter),
+            Query::Deny(list) => !is_named(list, parameter),
+        })
+        .collect();
+    if is_sorted {
+        // Two spellings of a name are equal names.
+        kept.sort_by_cached_key(|parameter| decoded(parameter_name(parameter)));
+    }
+    for (position, parameter) in kept.iter().enumerate() {
+        out.push(if position == 0 { b'?' } else { b'&' });
+        out.extend_from_slice(parameter.as_bytes());
+    }
+}
+
+fn parameter_name(parameter: &str) -> &str {
+    parameter.split('=').next().unwrap_or_default()
+}
+
+/// `utm_*` or a whole name.
+fn matches_name(pattern: &str, name: &[u8]) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix.as_bytes()),
+        None => name == pattern.as_bytes(),
+    }
+}
+
+fn decoded(name: &str) -> Cow<'_, [u8]> {
+    if !name.contains('%') {
+        return name.as_bytes().into();
+    }
+    let mut out = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        match (first, tail.get(..2).and_then(|digits| hex(digits[0]).zip(hex(digits[1])))) {
+            (b'%', Some((high, low))) => {
+                out.push(high << 4 | low);
+                rest = &tail[2..];
+            }
+            _ => {
+                out.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    out.into()
+}
+
+/// What a site adds to its keys from elsewhere in the request. Empty where it adds nothing, which
+/// costs nothing. What a trusted proxy says that its client asked for is heard by the origin, and so
+/// it counts here. `host` is the key's.
+pub fn additions(
+    site: &Site,
+    request: &Fields,
+    scheme: &str,
+    host: &str,
+    peer_is_trusted: bool,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    let told = |name| {
+        let lines: Vec<&[u8]> = request.all(name).filter(|_| peer_is_trusted).collect();
+        (!lines.is_empty()).then(|| lines.join(&b", "[..]))
+    };
+    let told_host = told("x-forwarded-host");
+    let told_host = told_host.filter(|told| !told.eq_ignore_ascii_case(host.as_bytes()));
+    let mut put = |kind: &str, name: &str, value: Option<&[u8]>| {
+        // An absent value is not an empty one.
+        let value = value.map(|value| [b"=", value].concat()).unwrap_or_default();
+        out.extend_from_slice(&[kind.as_bytes(), name.as_bytes(), &value, b"\n"].concat());
+    };
+    if site.key.scheme {
+        let told_scheme = told("x-forwarded-proto");
+        put("scheme", "", Some(told_scheme.as_deref().unwrap_or(scheme.as_bytes())));
+    }
+    if told_host.is_some() {
+        put("host", "", told_host.as_deref());
+    }
+    for name in &site.key.headers {
+        let lines: Vec<&[u8]> = request.all(name).collect();
+        put("field ", name, (!lines.is_empty()).then(|| lines.join(&b", "[..])).as_deref());
+    }
+    // Fields that make origins believe things, where a site passes them on.
+    for name in &site.forward {
+        for value in request.all(name) {
+            put("forward ", name, Some(value));
+        }
+    }
+    for name in &site.key.cookies {
+        let cookies = request.all("cookie").flat_map(|line| line.split(|byte| *byte == b';'));
+        let values = cookies.map(<[u8]>::trim_ascii).filter_map(|cookie| {
+            cookie.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
+        });
+        // Of several equal names, some origins take the first and others the last
+        // (RFC 6265, section 4.2.2).
+        let values: Vec<&[u8]> = values.collect();
+        put("cookie ", name, (!values.is_empty()).then(|| values.join(&b';')).as_deref());
+    }
+    out
+}

@@ -1,10 +1,22 @@
 //! What must hold for any bytes whatever. `cargo fuzz` searches with these for as long as it is
 //! let; the same functions run on mutated seeds for a bounded time inside the tests.
 
+use brim::config::{self, Query, Site};
+use brim::rules::cache_control::Demands;
+use brim::rules::conditional::{self, Condition};
+use brim::rules::freshness::{Trouble, Use};
+use brim::rules::key::Key;
+use brim::rules::range::{self, Resolved};
+use brim::rules::storing::{self, Asked, Policy, Received};
+use brim::rules::vary::{self, Variant};
 use brim::wire::body::{Decoder, Encoding, Frame, Sender, Step};
+use brim::wire::fields::{Composer, Fields};
 use brim::wire::request::{BadRequest, Parser, RequestHead};
 use brim::wire::{Framing, HeadLimits, response};
 use bytes::BytesMut;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A request head is read in one way only: the same however it is cut into packets, without a
 /// line that other parsers would end elsewhere, and as another parser reads it.
@@ -123,7 +135,7 @@ pub(crate) fn chunked_body(data: &[u8]) {
         let mut again = Vec::new();
         if !body.is_empty() {
             let bytes = bytes::Bytes::from(body.clone());
-            let (before, after) = Encoding::Chunked.around(&bytes);
+            let (before, after) = Encoding::Chunked.around(bytes.len());
             again.extend_from_slice(&before);
             again.extend_from_slice(&bytes);
             again.extend_from_slice(after);
@@ -166,5 +178,243 @@ fn decode(data: &[u8], piece: usize, sender: Sender) -> Result<Decoded, ()> {
                 None => return Ok((body, trailers, false, buf.len())),
             },
         }
+    }
+}
+
+/// When it is.
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_790_000_000)
+}
+
+/// The fields of a response head, which stand for those of its request as well.
+fn fields_of(data: &[u8]) -> Option<(u16, Fields)> {
+    let method = http::Method::HEAD;
+    let head = response::parse(&mut BytesMut::from(data), &HeadLimits::default(), &method);
+    head.ok().flatten().map(|head| (head.status, head.fields))
+}
+
+/// An answer that is kept may be kept as far as a simple reader can tell, and is at no time used
+/// against its terms.
+pub(crate) fn judged_response(data: &[u8]) {
+    let Some((status, fields)) = fields_of(data) else { return };
+    let demands = Demands::of_request(&fields);
+    let age = storing::age_said(&fields);
+    let variant = Variant::new(&fields, &fields);
+    assert!(variant.matches(&fields, fields.first("content-language")));
+    let codings = vary::accept_encoding(&fields);
+    assert!(codings.is_none_or(|codings| !codings.is_empty()));
+    assert!(storing::withheld(&fields).iter().any(|name| name == "set-cookie"));
+    for flags in 0..16_u8 {
+        let is = |bit: u8| flags & (1 << bit) != 0;
+        let asked = Asked {
+            target: "/a.css",
+            host: "a.test",
+            has_authorization: is(0),
+            forbids_storing: false,
+            is_spelled_otherwise: false,
+            is_ordinary: is(1),
+        };
+        let policy = Policy {
+            ttl: is(2).then(|| Duration::from_secs(9)),
+            heuristics: is(3),
+            guards_deception: is(1),
+            ..Policy::default()
+        };
+        let received = Received { now: now(), delay: Duration::from_secs(flags.into()), age };
+        let Ok(terms) = storing::judge(&asked, status, &fields, &policy, received) else {
+            continue;
+        };
+        assert_may_be_kept(status, &fields, is(0));
+        assert!(terms.born <= now() && terms.age(now()) >= age);
+        assert_eq!(policy.ttl.filter(|_| status == 200).unwrap_or(terms.lifetime), terms.lifetime);
+        for after in [0, 1, 60, 1 << 20, 1 << 40] {
+            for at in [now() + Duration::from_secs(after), now() - Duration::from_secs(after >> 16)]
+            {
+                let is_fresh = terms.age(at) < terms.lifetime;
+                let used = terms.usable(&demands, at);
+                let is_served =
+                    !matches!(used, Use::AfterValidation | Use::AfterValidationByRequest);
+                assert!(!(is_served && (terms.must_validate || demands.no_cache)));
+                assert!(used != Use::Fresh || is_fresh);
+                assert!(is_fresh || !is_served || !terms.forbids_stale);
+                for trouble in [Trouble::Unreachable, Trouble::ServerError] {
+                    let stands_in = terms.may_stand_in(trouble, at);
+                    assert!(!stands_in || is_fresh || !terms.forbids_stale);
+                }
+            }
+        }
+    }
+}
+
+/// A second opinion, where what is said is so plain that no parser can take it otherwise.
+fn assert_may_be_kept(status: u16, fields: &Fields, has_authorization: bool) {
+    assert!(status >= 200 && status != 304);
+    let is_any =
+        |line: &[u8]| line.split(|byte| *byte == b',').any(|name| name.trim_ascii() == b"*");
+    assert!(!fields.all("vary").any(is_any));
+    let is_plain = fields.first("cdn-cache-control").is_none()
+        && fields.first("surrogate-control").is_none()
+        && !fields.all("cache-control").any(|line| line.contains(&b'"'));
+    if !is_plain {
+        return;
+    }
+    let says = |wanted: &str| {
+        fields.tokens("cache-control").any(|member| {
+            let name = member.split(|byte| *byte == b'=').next().unwrap_or_default();
+            name.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes())
+        })
+    };
+    let says_alone = |wanted: &str| {
+        fields.tokens("cache-control").any(|member| member.eq_ignore_ascii_case(wanted.as_bytes()))
+    };
+    assert!(!says_alone("private"));
+    assert!(!says("no-store") || says("must-understand"));
+    let is_for_all = says("public") || says("s-maxage");
+    assert!(!has_authorization || is_for_all || says("must-revalidate"));
+    assert!(fields.first("set-cookie").is_none() || is_for_all);
+}
+
+/// What a path says: each byte, and whether it has to be escaped to mean that. One with a broken
+/// escape says its bytes.
+pub(crate) fn meaning(path: &[u8]) -> Vec<(u8, bool)> {
+    let digit = |at: usize| char::from(*path.get(at).unwrap_or(&b'%')).to_digit(16);
+    let mut said = Vec::new();
+    let mut at = 0;
+    while at < path.len() {
+        if path[at] != b'%' {
+            said.push((path[at], false));
+            at += 1;
+            continue;
+        }
+        let (Some(high), Some(low)) = (digit(at + 1), digit(at + 2)) else {
+            return path.iter().map(|byte| (*byte, false)).collect();
+        };
+        let byte = (high * 16 + low) as u8;
+        said.push((byte, !(byte.is_ascii_alphanumeric() || b"-_~".contains(&byte))));
+        at += 3;
+    }
+    said
+}
+
+/// Sites with every kind of query policy.
+fn sites() -> &'static [Site] {
+    static SITES: OnceLock<Vec<Site>> = OnceLock::new();
+    SITES.get_or_init(|| {
+        let mut text = "[[origin]]\nname = 'o'\nservers = ['http://127.0.0.1:1']\n".to_owned();
+        for (at, lines) in [
+            "",
+            "query = 'none'",
+            "query = { deny = ['@tracking', 'a'] }",
+            "query = { allow = ['a', 'b*'] }\nsort_query = true",
+            "sort_query = true",
+        ]
+        .iter()
+        .enumerate()
+        {
+            text +=
+                &format!("[[site]]\nhosts = ['{at}.test']\norigin = 'o'\n[site.key]\n{lines}\n");
+        }
+        let settings = config::check(&text, "sites", Path::new("")).settings.expect("good");
+        settings.sites.iter().map(|site| Site::clone(site)).collect()
+    })
+}
+
+/// A target keeps its meaning in the key, one byte more makes another key, and nothing is in it
+/// that the client has not sent.
+pub(crate) fn cache_key(data: &[u8]) {
+    let limits = HeadLimits::default();
+    let Ok(Some(head)) = Parser::default().next(&mut BytesMut::from(data), &limits) else { return };
+    let target = head.target();
+    let (path, query) = target.split_once('?').map_or((target, None), |(p, q)| (p, Some(q)));
+    for site in sites() {
+        let write = |target: &str| {
+            let mut key = Key::default();
+            key.write(site, head.authority(), target, 80);
+            key
+        };
+        let key = write(target);
+        assert_eq!(write(key.target()), key, "{target} becomes something else each time");
+        let (key_path, key_query) =
+            key.target().split_once('?').map_or((key.target(), None), |(p, q)| (p, Some(q)));
+        assert_eq!(meaning(path.as_bytes()), meaning(key_path.as_bytes()));
+        let sent: Vec<&str> = query.unwrap_or_default().split('&').collect();
+        let mut left = sent.clone();
+        for kept in key_query.into_iter().flat_map(|query| query.split('&')) {
+            let at = left.iter().position(|sent| *sent == kept).expect("sent");
+            left.remove(at);
+        }
+        match site.key.query {
+            Query::All if !site.key.sort_query => assert_eq!(key_query, query),
+            Query::All => assert!(left.is_empty() || query.is_none()),
+            Query::None => assert_eq!(key_query, None),
+            Query::Allow(_) | Query::Deny(_) => {}
+        }
+        assert!(key.host().bytes().all(|byte| !byte.is_ascii_uppercase()));
+        assert!(key.as_bytes().starts_with(format!("{}\n{}\n", site.name, key.host()).as_bytes()));
+        for (at, other) in path.bytes().enumerate().skip(1).take(40) {
+            let mut near = path.as_bytes().to_vec();
+            near[at] = if other == b'%' { b'2' } else { b'%' };
+            let text = std::str::from_utf8(&near).expect("ASCII");
+            let near_key = write(&query.map_or(text.to_owned(), |query| format!("{text}?{query}")));
+            assert_eq!(
+                near_key == key,
+                meaning(&near) == meaning(path.as_bytes()),
+                "{path} {text}"
+            );
+        }
+    }
+}
+
+/// Parts lie inside the whole and apart from each other, and conditions come only from fields
+/// that are there.
+pub(crate) fn partial_request(data: &[u8]) {
+    let Some((status, fields)) = fields_of(data) else { return };
+    for value in fields.all("range") {
+        let Some(asked) = range::parse(value) else { continue };
+        assert!((1..=16).contains(&asked.len()));
+        for total in [0, 1, 1000, u64::MAX] {
+            let mut parts = match range::resolve(&asked, total) {
+                Resolved::One(part) => vec![part],
+                Resolved::Several(parts) => parts,
+                Resolved::None => continue,
+            };
+            parts.sort_by_key(|part| part.start);
+            assert!(parts.iter().all(|part| part.start < part.end && part.end <= total));
+            assert!(parts.windows(2).all(|pair| pair[0].end < pair[1].start));
+        }
+    }
+    for value in fields.all("content-range") {
+        let Some(said) = range::content_range(value) else { continue };
+        assert!(said.part.start < said.part.end);
+        assert!(said.total.is_none_or(|total| said.part.end <= total));
+    }
+    let has = |names: &[&str]| names.iter().any(|name| fields.first(name).is_some());
+    match conditional::evaluate(&fields, status, &fields, now()) {
+        Condition::NotModified => assert!(has(&["if-none-match", "if-modified-since"])),
+        Condition::Failed => assert!(has(&["if-match", "if-unmodified-since"])),
+        Condition::Met => {}
+    }
+    let (_, none) = Composer::new(b"GET / HTTP/1.1").finish();
+    assert_eq!(conditional::evaluate(&none, status, &fields, now()), Condition::Met);
+    assert!(conditional::confirms(&fields, &fields), "itself");
+    let own = |name: &str, value: &[u8]| {
+        let mut request = Composer::new(b"GET / HTTP/1.1");
+        request.add(name, value);
+        request.finish().1
+    };
+    if let Some(validator) = conditional::strong_validator(&fields, now()) {
+        let is_etag = fields.first("etag").is_some();
+        let applies = conditional::range_applies(&own("If-Range", validator), &fields, now());
+        assert!(applies || is_etag && !validator.starts_with(b"\""));
+        assert!(conditional::are_the_same_bytes(&fields, &fields, now()));
+    }
+    let etag = fields.first("etag").filter(|etag| {
+        let opaque = etag.strip_prefix(b"W/").unwrap_or(etag);
+        let inner = opaque.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+        inner.is_some_and(|inner| !inner.contains(&b'"'))
+    });
+    if let Some(etag) = etag.filter(|_| (200..300).contains(&status)) {
+        let condition = conditional::evaluate(&own("If-None-Match", etag), status, &fields, now());
+        assert_eq!(condition, Condition::NotModified);
     }
 }

@@ -1,50 +1,18 @@
 //! The parsers, as pure functions: properties, and the fuzz entries on mutated seeds.
 
+#[path = "../fuzz/bounded.rs"]
+mod bounded;
 #[path = "../fuzz/entries.rs"]
+#[allow(dead_code, reason = "tests/rules runs the others")]
 mod entries;
 
 use brim::wire::request::{BadRequest, Parser};
 use brim::wire::{Framing, HeadLimits, authority};
 use bytes::BytesMut;
 use proptest::prelude::*;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Runs an entry on its seeds, on mutations of them and on each mutation of those, until the time
-/// is over. A failure prints the input; `BRIM_FUZZ_SEED` repeats the same mutations.
 fn fuzz(name: &str, entry: fn(&[u8])) {
-    const RUNS_FOR: Duration = Duration::from_secs(5);
-    const POOL_MAX: usize = 2000;
-    let seed = std::env::var("BRIM_FUZZ_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
-    println!("BRIM_FUZZ_SEED={seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
-    let folder = format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));
-    let mut pool: Vec<Vec<u8>> = std::fs::read_dir(folder)
-        .expect("seeds")
-        .map(|seed| std::fs::read(seed.expect("a seed").path()).expect("a seed"))
-        .collect();
-    pool.sort();
-    assert!(!pool.is_empty());
-    let started = Instant::now();
-    let mut inputs = 0_u64;
-    let mut input = pool[0].clone();
-    while started.elapsed() < RUNS_FOR {
-        let shown = input.clone();
-        let outcome = std::panic::catch_unwind(|| entry(&shown));
-        if outcome.is_err() {
-            panic!("after {inputs} inputs: {:?}", String::from_utf8_lossy(&input));
-        }
-        inputs += 1;
-        if pool.len() < POOL_MAX && random.u8(..) == 0 {
-            pool.push(input);
-        }
-        input = mutate(&mut random, &pool);
-    }
-    println!("{inputs} inputs held");
-}
-
-fn mutate(random: &mut fastrand::Rng, pool: &[Vec<u8>]) -> Vec<u8> {
-    const BYTES: &[u8] = b"\r\n\t :;,\0\x7f\xffaA09/*#?%\"[]@";
     const WORDS: &[&str] = &[
         "\r\n",
         "\r\n\r\n",
@@ -59,23 +27,7 @@ fn mutate(random: &mut fastrand::Rng, pool: &[Vec<u8>]) -> Vec<u8> {
         "Connection: ",
         "Upgrade: ",
     ];
-    let mut input = random.choice(pool).cloned().unwrap_or_default();
-    for _ in 0..random.usize(1..5) {
-        let at = random.usize(..=input.len());
-        let end = random.usize(at..=input.len().min(at + 20));
-        match random.u8(..6) {
-            0 => drop(input.drain(at..end)),
-            1 => input.insert(at, random.choice(BYTES).copied().unwrap_or(0)),
-            2 if at < input.len() => input[at] = random.u8(..),
-            3 => drop(input.splice(at..at, random.choice(WORDS).unwrap_or(&"").bytes())),
-            4 => {
-                let copy = input[at..end].to_vec();
-                input.splice(at..at, copy);
-            }
-            _ => input.truncate(input.len().min(2000)),
-        }
-    }
-    input
+    bounded::fuzz(name, WORDS, Duration::from_secs(5), entry);
 }
 
 #[test]

@@ -1,0 +1,62 @@
+//! The HTTP rules, as pure functions: tables, properties, and the fuzz entries on mutated seeds.
+
+#[path = "../../fuzz/bounded.rs"]
+mod bounded;
+mod conditions;
+mod dates;
+mod directives;
+#[path = "../../fuzz/entries.rs"]
+#[allow(dead_code, reason = "tests/wire.rs runs the others")]
+mod entries;
+mod freshness;
+mod keys;
+mod kit;
+mod operators;
+mod ranges;
+mod storing;
+mod variants;
+
+fn fuzz(name: &str, entry: fn(&[u8])) {
+    const WORDS: &[&str] = &[
+        "\r\n",
+        "Cache-Control: ",
+        "CDN-Cache-Control: ",
+        "Surrogate-Control: ",
+        "Expires: ",
+        "Vary: ",
+        "Accept-Encoding: ",
+        "If-None-Match: ",
+        "Range: bytes=",
+        "Content-Range: bytes ",
+        "max-age=",
+        "s-maxage=60",
+        "no-store",
+        "private",
+        "public",
+        "no-cache=\"",
+        "Sun, 06 Nov 1994 08:49:37 GMT",
+        "18446744073709551615",
+        "W/\"",
+        "%2F",
+        "%41",
+        "%",
+        "utm_source=",
+        ";q=0",
+    ];
+    bounded::fuzz(name, WORDS, std::time::Duration::from_secs(4), entry);
+}
+
+#[test]
+fn no_answer_whatever_its_fields_is_used_against_its_terms() {
+    fuzz("judged_response", entries::judged_response);
+}
+
+#[test]
+fn no_target_whatever_its_bytes_shares_a_key_with_another_resource() {
+    fuzz("cache_key", entries::cache_key);
+}
+
+#[test]
+fn no_range_or_condition_whatever_its_bytes_selects_what_is_not_there() {
+    fuzz("partial_request", entries::partial_request);
+}

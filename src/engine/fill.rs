@@ -452,9 +452,9 @@ impl Task {
             self.note(&answer);
         }
         self.fill.tell(Verdict::Arriving(answer.clone()));
-        if !answer.is_shared {
-            // Nobody can join any more: the way is free for those who want to ask themselves. What
-            // was to be confirmed and was answered with something else is out of date.
+        if !(is_kept || answer.is_shared) {
+            // What was to be confirmed and was answered with something else is out of date. What is
+            // kept stays on the list, to be doomed if it has to be, also if nobody can join it.
             self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
                 let is_outdated = response.status < 400 && terms.is_err() && !is_head;
                 if let Some(stored) = self.stored.as_ref().filter(|_| is_outdated) {

@@ -234,3 +234,35 @@ fn a_confirmation_without_vary_keeps_variants_apart() {
     }
     assert_eq!(origin.requests(), 4);
 }
+
+#[test]
+fn what_each_has_to_confirm_is_not_kept_either_when_it_changes_on_its_way() {
+    let (begun, changed) = (Gate::default(), Gate::default());
+    let (has_begun, has_changed) = (begun.clone(), changed.clone());
+    let origin = Origin::start(move |peer| {
+        while let Some(head) = peer.head() {
+            if head.starts_with("POST") {
+                peer.send(ok_with("", ""));
+                continue;
+            }
+            let is_first = peer.count_head() == 1;
+            assert!(is_first || !head.contains("If-None-Match"), "the old one was kept: {head}");
+            peer.send("HTTP/1.1 200 OK\r\nETag: \"1\"\r\nContent-Length: 3\r\n\r\no");
+            if is_first {
+                has_begun.add_one();
+                has_changed.wait_for(1);
+            }
+            peer.send("ld");
+        }
+    });
+    let brim = Brim::in_front_of(origin.address());
+    let mut first = Client::connect(brim.address());
+    first.send(get("/a"));
+    begun.wait_for(1);
+    let post = "POST /a HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(Client::connect(brim.address()).ask(post).status, 200);
+    changed.add_one();
+    assert_eq!(first.answer().text(), "old");
+    assert_eq!(first.ask(get("/a")).text(), "old");
+    assert!(!origin.last_head().contains("If-None-Match"));
+}

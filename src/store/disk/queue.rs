@@ -1,0 +1,136 @@
+//! What waits for the writer: bounded in bytes, from the put until it is written or dropped.
+
+use super::Receipt;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Of everything that waits.
+const BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// What a job costs besides what it carries.
+const JOB_BYTES: u64 = 512;
+
+/// A record to be written.
+pub(super) struct Job {
+    pub(super) hash: u64,
+    /// Its sequence: as long as it is the index's ticket for the hash, it is wanted.
+    pub(super) ticket: u64,
+    pub(super) asked: u64,
+    pub(super) key: Box<[u8]>,
+    pub(super) tags: Bytes,
+    pub(super) head: Bytes,
+    pub(super) body: Vec<Bytes>,
+    pub(super) receipt: Option<Receipt>,
+    /// What was claimed for it.
+    pub(super) claimed: u64,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    claimed: u64,
+    pushed: u64,
+    is_closed: bool,
+}
+
+pub(super) struct Queue {
+    state: Mutex<State>,
+    wake: Condvar,
+    /// The last job found no room, and none was done since.
+    is_full: AtomicBool,
+    /// Jobs that are done, one way or the other.
+    done: watch::Sender<u64>,
+}
+
+impl Queue {
+    pub(super) fn new() -> Self {
+        Self {
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            is_full: AtomicBool::new(false),
+            done: watch::Sender::new(0),
+        }
+    }
+
+    /// Sets bytes aside for a job that carries so many. What it has to give back.
+    pub(super) fn claim(&self, bytes: usize) -> Option<u64> {
+        let bytes = bytes as u64 + JOB_BYTES;
+        let mut state = self.lock();
+        let has_room = !state.is_closed && state.claimed + bytes <= BYTES_MAX;
+        self.is_full.store(!has_room, Ordering::Relaxed);
+        has_room.then(|| {
+            state.claimed += bytes;
+            bytes
+        })
+    }
+
+    /// Whether it is not worth trying.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn push(&self, job: Job) {
+        let mut state = self.lock();
+        state.pushed += 1;
+        state.jobs.push_back(job);
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Everything that waits; if nothing does, waits for it until then. Also, whether there will be
+    /// no more.
+    pub(super) fn take(&self, until: Instant) -> (VecDeque<Job>, bool) {
+        let mut state = self.lock();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if !state.jobs.is_empty() || state.is_closed || left == Duration::ZERO {
+                // Whoever has claimed is going to push.
+                let is_last = state.is_closed && state.claimed == claimed_by(&state.jobs);
+                return (std::mem::take(&mut state.jobs), is_last);
+            }
+            state = match self.wake.wait_timeout(state, left) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+
+    /// Gives back what done jobs had claimed.
+    pub(super) fn finish(&self, jobs: u64, claimed: u64) {
+        self.lock().claimed -= claimed;
+        self.is_full.store(false, Ordering::Relaxed);
+        self.done.send_modify(|done| *done += jobs);
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.wake.notify_one();
+    }
+
+    pub(super) async fn settled(&self) {
+        let pushed = self.lock().pushed;
+        // The sender lives as long as `self`.
+        let _ = self.done.subscribe().wait_for(|done| *done >= pushed).await;
+    }
+
+    /// Waits until there is room for so many bytes; `false` when there is never going to be.
+    pub(super) async fn has_room(&self, bytes: u64) -> bool {
+        let has = |_: &u64| {
+            let state = self.lock();
+            state.is_closed || state.claimed + bytes + JOB_BYTES <= BYTES_MAX
+        };
+        let _ = self.done.subscribe().wait_for(has).await;
+        !self.lock().is_closed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn claimed_by(jobs: &VecDeque<Job>) -> u64 {
+    jobs.iter().map(|job| job.claimed).sum()
+}

@@ -1,0 +1,14 @@
+//! The disk tier, on a folder in memory that fails and crashes as told.
+
+mod bit_rot;
+mod capacity;
+mod content;
+mod crash;
+mod crashes;
+mod faults;
+mod faulty_folder;
+mod format;
+mod history;
+mod kit;
+mod model;
+mod races;

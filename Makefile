@@ -4,10 +4,13 @@ ORIGIN ?=
 LISTEN ?= 127.0.0.1:8080
 CARGO ?= cargo
 CONFORMANCE ?=
+CRASHES ?= 100
+CRASH_ROUNDS ?= 20
 FUZZ_SECONDS ?= 60
 FUZZ_TARGET ?= request_head
+BENCH ?=
 
-.PHONY: help run test lint conformance fuzz bench deps node clean
+.PHONY: help run test lint conformance crash fuzz bench bench-disk deps node clean
 
 help:
 	@echo "make run                          an edge in front of an embedded demo site (LISTEN=$(LISTEN))"
@@ -15,8 +18,10 @@ help:
 	@echo "make test                         every test"
 	@echo "make lint                         formatting, and clippy with warnings as errors"
 	@echo "make conformance                  the public suite of HTTP caching rules (CONFORMANCE=\"--id=<test>\", \"--verbose\")"
+	@echo "make crash                        crashes: of an edge under load, CRASHES=$(CRASHES) times, and of the disk tier, CRASH_ROUNDS=$(CRASH_ROUNDS) times as many as in the tests"
 	@echo "make fuzz                         cargo fuzz, FUZZ_SECONDS=$(FUZZ_SECONDS) of FUZZ_TARGET=$(FUZZ_TARGET)"
 	@echo "make bench                        micro-benchmarks"
+	@echo "make bench-disk                   the disk tier beside its goals (BENCH=\"--full\", \"--only policy\", \"--dir DIR\")"
 
 run: deps
 	$(CARGO) build --release
@@ -46,6 +51,11 @@ deps:
 node:
 	@./deploy/install.sh "for make conformance" nodejs npm
 
+# More of what `make test` does with seeds: a seed of its own each time, unless one is given.
+crash: deps
+	BRIM_SEED=$${BRIM_SEED:-$$(date +%s)} BRIM_CRASHES=$(CRASHES) $(CARGO) test --test edge crashes -- --nocapture
+	BRIM_SEED=$${BRIM_SEED:-$$(date +%s)} BRIM_CRASH_ROUNDS=$(CRASH_ROUNDS) $(CARGO) test --release --test store -- --nocapture
+
 # Needs cargo-fuzz; the same entries run for a bounded time inside `make test`.
 fuzz: deps
 	@command -v cargo-fuzz >/dev/null || $(CARGO) install cargo-fuzz --locked
@@ -53,7 +63,11 @@ fuzz: deps
 	cd fuzz && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $(FUZZ_TARGET) corpus/$(FUZZ_TARGET) seeds/$(FUZZ_TARGET) -- -max_total_time=$(FUZZ_SECONDS)
 
 bench: deps
-	$(CARGO) bench
+	$(CARGO) bench --bench hit --bench parse --bench rules
+
+# A few minutes, and up to 3 GB below target/; with --full up to 10.
+bench-disk: deps
+	$(CARGO) bench --bench disk -- $(BENCH)
 
 clean:
 	$(CARGO) clean

@@ -72,7 +72,7 @@ fn answer_a_hit(bencher: divan::Bencher, len: usize) {
     let metrics = Metrics::new(&["*".into()], &["o".into()]);
     let (log, _writer) = AccessLog::open(&config::AccessLog::Off, metrics).expect("a log");
     let edge =
-        Edge::new(Arc::new(settings(origin(len))), log, TaskTracker::new()).expect("an edge");
+        Edge::new(Arc::new(settings(origin(len))), None, log, TaskTracker::new()).expect("an edge");
     let edge = Arc::new(edge);
     let (mut client, server) = tokio::io::duplex(2 * 1024 * 1024);
     let (_stop, stopping) = watch::channel(false);
@@ -104,7 +104,7 @@ fn look_up(bencher: divan::Bencher) {
     let _entered = runtime.enter();
     let settings = settings(origin(1024));
     let metrics = Metrics::new(&["*".into()], &["o".into()]);
-    let engine = Engine::new(&settings, metrics).expect("an engine");
+    let engine = Engine::new(&settings, None, metrics).expect("an engine");
     let head = Parser::default().next(&mut BytesMut::from(REQUEST), &HeadLimits::default());
     let head: RequestHead = head.expect("good").expect("whole");
     let site = &settings.sites[0];
@@ -122,10 +122,11 @@ fn look_up(bencher: divan::Bencher) {
         scheme: "http",
         now: SystemTime::now(),
     };
-    while let Found::Wait(ticket, _) = engine.lookup(&request, false) {
+    let look_up = || runtime.block_on(engine.lookup(&request, false));
+    while let Found::Wait(ticket, _) = look_up() {
         runtime.block_on(fetched(ticket));
     }
-    bencher.bench_local(|| engine.lookup(&request, false));
+    bencher.bench_local(look_up);
 }
 
 /// Waits until the answer has begun.

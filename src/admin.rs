@@ -3,13 +3,14 @@
 //! | route | answer |
 //! |---|---|
 //! | `GET /healthz` | 200: the process lives |
-//! | `GET /readyz` | 200: it takes requests; 503: it is shutting down |
+//! | `GET /readyz` | 200: it takes requests, and a line about what it does without; 503: it is shutting down |
 //! | `GET /metrics` | every counter, as Prometheus reads it |
 //!
 //! HEAD is answered like GET. What a client may cost is bounded: connections, and the time to bring
 //! a request or to take its answer.
 
 use crate::metrics::Metrics;
+use crate::store::disk::{Disk, Health};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Method;
@@ -38,6 +39,7 @@ const ROUTES: &str = "There is nothing here. What there is: /healthz, /readyz, /
 /// What the operator may ask.
 pub struct Admin {
     metrics: Arc<Metrics>,
+    disk: Option<Arc<Disk>>,
     /// `true` once shutdown has begun.
     stopping: ShutdownWatch,
     places: Semaphore,
@@ -51,8 +53,18 @@ struct Answer {
 
 impl Admin {
     /// `stopping` becomes `true` when shutdown begins.
-    pub fn new(metrics: Arc<Metrics>, stopping: ShutdownWatch) -> Self {
-        Self { metrics, stopping, places: Semaphore::new(CONNECTIONS_MAX) }
+    pub fn new(metrics: Arc<Metrics>, disk: Option<Arc<Disk>>, stopping: ShutdownWatch) -> Self {
+        Self { metrics, disk, stopping, places: Semaphore::new(CONNECTIONS_MAX) }
+    }
+
+    /// It takes requests also without its disk: a balancer has to know of the first alone, a person
+    /// of both.
+    fn readiness(&self) -> String {
+        match self.disk.as_ref().map(|disk| disk.health()) {
+            None | Some(Health::Good) => "ready\n".to_owned(),
+            Some(Health::Recovering) => "ready\nrecovering: disk\n".to_owned(),
+            Some(Health::Degraded(reason)) => format!("ready\ndegraded: disk: {reason}\n"),
+        }
     }
 
     fn answer(&self, method: &Method, path: &str) -> Answer {
@@ -63,7 +75,7 @@ impl Admin {
             "/healthz" | "/readyz" | "/metrics" if !is_read => plain(405, "GET or HEAD, please\n"),
             "/healthz" => plain(200, "ok\n"),
             "/readyz" if *self.stopping.borrow() => plain(503, "shutting down\n"),
-            "/readyz" => plain(200, "ready\n"),
+            "/readyz" => plain(200, &self.readiness()),
             "/metrics" => {
                 Answer { status: 200, content_type: EXPOSITION, body: self.metrics.text() }
             }

@@ -2,8 +2,10 @@
 //! want the same.
 //!
 //! `lookup` decides which of the answers, `fill` fetches, `in_flight` knows who is fetching what,
-//! `arrival` is a content on its way to its readers, `object` and `body` are what is stored,
-//! `purge` makes it forgotten, `notes` remembers for a while what is not worth waiting for.
+//! `arrival` is a content on its way to its readers, `spill` takes it to the disk where memory cannot
+//! hold it, `object` and `body` are what is stored, `stored_form` is how the disk keeps it, `tiers`
+//! moves it between memory and disk, `purge` makes it forgotten, `notes` remembers for a while what
+//! is not worth waiting for.
 
 mod arrival;
 mod body;
@@ -15,6 +17,9 @@ mod notes;
 mod object;
 mod pinned;
 mod purge;
+mod spill;
+mod stored_form;
+mod tiers;
 
 pub use arrival::{ArrivalReader, ReadEnd};
 pub use body::{PIECES_MAX, Pieces};
@@ -22,13 +27,16 @@ pub use in_flight::{Answer, Event, Ticket, Verdict};
 pub use lookup::{Found, Request};
 pub use object::{Head, Object};
 pub use purge::{Passed, Posted, is_safe};
+pub use stored_form::{Kept, KeptBody, read};
 
 use crate::config::Settings;
-use crate::metrics::Metrics;
+use crate::metrics::{CacheReport, Metrics};
 use crate::rules::conditional;
 use crate::rules::key::Key;
 use crate::rules::storing;
+use crate::store::disk::Disk;
 use crate::store::memory::Memory;
+use crate::store::{Found as InStore, Store};
 use crate::upstream::Upstream;
 use crate::wire::fields::Fields;
 use in_flight::InFlight;
@@ -47,25 +55,33 @@ const OBJECT_SHARE: u64 = 4;
 const ARRIVING_SHARE: u64 = 4;
 /// What is stored no more, but still being sent, takes at most this share.
 const PINNED_SHARE: u64 = 8;
+/// Objects that are moved between the tiers at one time.
+const MOVES_MAX: usize = 8;
 /// What is stored takes this many eighths.
 const STORED_EIGHTHS: u64 = 6;
 
 /// The cache.
 pub struct Engine {
     upstream: Upstream,
-    store: Memory<Variants>,
+    store: Store<Variants>,
     in_flight: InFlight,
     notes: Notes,
     pinned: Arc<Pinned>,
     arriving: Arc<Ledger>,
     object_bytes_max: u64,
     fills: Arc<Semaphore>,
+    /// Objects on their way from one tier to the other.
+    moves: Semaphore,
     metrics: Arc<Metrics>,
 }
 
 impl Engine {
     /// An empty cache in front of the origins of these settings.
-    pub fn new(settings: &Settings, metrics: Arc<Metrics>) -> io::Result<Arc<Self>> {
+    pub fn new(
+        settings: &Settings,
+        disk: Option<Arc<Disk>>,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Arc<Self>> {
         let bytes = settings.cache.memory_bytes;
         let pinned = Arc::new(Pinned::new(bytes / PINNED_SHARE));
         let (counted, left) = (metrics.clone(), pinned.clone());
@@ -77,7 +93,7 @@ impl Engine {
         };
         let engine = Arc::new(Self {
             upstream: Upstream::new(&settings.origins)?,
-            store: Memory::new(bytes / 8 * STORED_EIGHTHS, evicted),
+            store: Store::new(Memory::new(bytes / 8 * STORED_EIGHTHS, evicted), disk),
             in_flight: InFlight::new(),
             notes: Notes::new(),
             pinned,
@@ -86,11 +102,12 @@ impl Engine {
             fills: Arc::new(Semaphore::new(
                 settings.server.limits.fills.min(Semaphore::MAX_PERMITS),
             )),
+            moves: Semaphore::new(MOVES_MAX),
             metrics: metrics.clone(),
         });
         let probed = Arc::downgrade(&engine);
         metrics.set_cache_probe(move || {
-            probed.upgrade().map_or((0, 0), |engine| (engine.store.bytes(), engine.store.entries()))
+            probed.upgrade().map_or_else(CacheReport::default, |engine| engine.report())
         });
         Ok(engine)
     }
@@ -101,72 +118,96 @@ impl Engine {
     }
 
     /// Puts a new object into the store, together with the parts of it that are there, and takes
-    /// away what the origin was asked to confirm and did not. Called while nobody else can change
-    /// this key.
-    fn keep(
-        &self,
-        key: &Key,
-        new: Object,
-        outdated: Option<&Arc<Object>>,
-        request: &Fields,
-    ) -> Arc<Object> {
-        let stored = self.store.get(key.as_bytes());
+    /// away what the origin was asked to confirm and did not. `seen` is what was there when the
+    /// origin was asked. Called while nobody else can change this key.
+    fn keep(self: &Arc<Self>, key: &Key, new: Object, change: &Change<'_>) -> Arc<Object> {
+        let Change { seen, outdated, request } = *change;
+        let stored = self.store.current(key.as_bytes(), seen);
         let mut new = new;
         let parts = stored.as_ref().and_then(|stored| {
             stored.select(request, &new.head.additions).filter(|old| {
                 let (old_fields, fields) = (&old.head.fields, &new.head.fields);
-                !(old.body.is_whole() && new.body.is_whole())
+                !(old.body.is_in_memory() && new.body.is_in_memory())
                     && old.body.total() == new.body.total()
                     && conditional::are_the_same_bytes(old_fields, fields, SystemTime::now())
                     && old.body.weight() + new.body.weight() <= self.object_bytes_max as usize
             })
         });
+        // What was asked for later is newer, however long this took to come.
+        let is_late = parts.is_none()
+            && stored
+                .as_ref()
+                .is_some_and(|stored| stored.objects.iter().any(|old| old.is_newer_than(&new)));
+        if is_late {
+            return Arc::new(new);
+        }
         if let Some(old) = parts {
             // RFC 9111, section 3.4: the newer fields in the place of the older ones.
             new = Object {
                 head: Arc::new(old.head.updated(&new.head, request)),
                 body: old.body.joined(&new.body),
+                asked: new.asked,
             };
         }
         let new = Arc::new(new);
         let variants = stored.map_or_else(Variants::default, |stored| match outdated {
             Some(outdated) => stored.without(outdated).unwrap_or_default(),
-            None => Variants::clone(&stored),
+            None => Variants::of(stored.objects.clone()),
         });
         let (variants, replaced) = variants.with(new.clone(), self.object_bytes_max);
-        self.store.insert(key.as_bytes(), Arc::new(variants));
+        self.changed(key, Arc::new(variants));
         replaced.iter().chain(outdated).for_each(|old| self.pinned.forgotten(old));
         new
     }
 
-    /// The store may find others more useful than a new object, which its readers go on to hold.
-    fn forget_if_refused(&self, key: &Key, object: &Arc<Object>) {
-        let variants = self.store.get(key.as_bytes());
+    /// Whether memory has this object; it may find others more useful than a new one.
+    fn has_in_memory(&self, key: &Key, object: &Arc<Object>) -> bool {
+        let stored = self.store.get(key.as_bytes());
         let is_it = |stored: &Arc<Object>| Arc::ptr_eq(stored, object);
-        if !variants.is_some_and(|variants| variants.objects.iter().any(is_it)) {
-            self.pinned.forgotten(object);
-        }
+        stored.is_some_and(|found| found.value.objects.iter().any(is_it))
     }
 
     /// Puts `new` in the place of `old`, if that is still there; takes it away if the new one may
     /// not be kept, unless that is because of who asked. Called while nobody else can change this key.
-    fn replace(&self, key: &Key, old: &Arc<Object>, new: &Arc<Object>) {
-        let Some(stored) = self.store.get(key.as_bytes()) else { return };
-        if !stored.objects.iter().any(|object| Arc::ptr_eq(object, old)) {
-            return;
-        }
+    fn replace(
+        self: &Arc<Self>,
+        key: &Key,
+        seen: Option<&InStore<Variants>>,
+        old: &Arc<Object>,
+        new: &Arc<Object>,
+    ) {
         if new.head.terms.is_err_and(storing::Refusal::is_about_request) {
             return;
         }
+        let Some(stored) = self.store.current(key.as_bytes(), seen) else {
+            // It may have left memory, but not the disk.
+            if new.head.kept_terms().is_none() {
+                self.store.remove(key.as_bytes());
+            }
+            return;
+        };
+        if !stored.objects.iter().any(|object| object.is(old)) {
+            return;
+        }
         let without = stored.without(old);
-        if new.head.kept_terms().is_some() {
-            let (variants, _) =
-                without.unwrap_or_default().with(new.clone(), self.object_bytes_max);
-            self.store.insert(key.as_bytes(), Arc::new(variants));
-        } else if let Some(variants) = without {
-            self.store.insert(key.as_bytes(), Arc::new(variants));
+        let variants = if new.head.kept_terms().is_some() {
+            Some(without.unwrap_or_default().with(new.clone(), self.object_bytes_max).0)
         } else {
-            self.store.remove(key.as_bytes());
+            without
+        };
+        match variants {
+            Some(variants) => self.changed(key, Arc::new(variants)),
+            None => self.store.remove(key.as_bytes()),
         }
     }
+}
+
+/// What a new object changes.
+struct Change<'a> {
+    /// What was there when the origin was asked.
+    seen: Option<&'a InStore<Variants>>,
+    /// What it was asked to confirm, and did not.
+    outdated: Option<&'a Arc<Object>>,
+    /// The request that it answers.
+    request: &'a Fields,
 }

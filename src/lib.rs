@@ -5,8 +5,8 @@
 //! 3. `wire::request` finds one whole head in them, or a reason to refuse it;
 //! 4. `rules::site` names the site of its host;
 //! 5. `rules::key` says what it asks for; a GET or HEAD is `edge::serve`'s, which asks
-//! 6. `engine::lookup`: stored in `store` (then it is answered at once), on its way (`in_flight`), or
-//!    to be fetched by a `fill`, a task of its own that takes a connection from
+//! 6. `engine::lookup`: stored in `store`, in memory or on the disk (then it is answered at once), on
+//!    its way (`in_flight`), or to be fetched by a `fill`, a task of its own that takes a connection from
 //! 7. `upstream`, sends the head that `rules::forwarding` wrote, reads the answer's head
 //!    (`wire::response`), has `rules::storing` judge it, and feeds its body (`wire::body` over
 //!    `transport`) to all who wait, through an `arrival`.

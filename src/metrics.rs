@@ -23,8 +23,57 @@ const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "error"];
 /// The site of a request that belongs to none.
 const NO_SITE: &str = "none";
 
-/// Tells the bytes and the objects in the cache.
-type CacheProbe = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
+/// Tells how the cache is.
+type CacheProbe = Box<dyn Fn() -> CacheReport + Send + Sync>;
+
+/// How the cache is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheReport {
+    /// In memory.
+    pub memory: TierReport,
+    /// On the disk, if there is that tier.
+    pub disk: Option<DiskReport>,
+}
+
+/// What a tier holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TierReport {
+    /// What the objects weigh.
+    pub bytes: u64,
+    /// How many there are.
+    pub objects: u64,
+}
+
+/// What the disk holds, and what has happened to it since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskReport {
+    /// What is live in it.
+    pub tier: TierReport,
+    /// What the files take.
+    pub file_bytes: u64,
+    /// Objects that made room for others.
+    pub evicted: u64,
+    /// Records written.
+    pub written: u64,
+    /// Records that were not written because the device was too slow, or failed.
+    pub dropped: u64,
+    /// Records that were not what had been written.
+    pub corrupt: u64,
+    /// It does not store.
+    pub is_degraded: bool,
+}
+
+/// The series of the disk tier; there are none without it.
+struct DiskSeries {
+    bytes: IntGauge,
+    objects: IntGauge,
+    evictions: IntCounter,
+    file_bytes: IntGauge,
+    written: IntCounter,
+    dropped: IntCounter,
+    corrupt: IntCounter,
+    degraded: IntGauge,
+}
 
 /// Everything that is counted.
 pub struct Metrics {
@@ -35,9 +84,11 @@ pub struct Metrics {
     /// By position; inside as in `STATUS_CLASSES`.
     origin_requests: Vec<[IntCounter; STATUS_CLASSES.len()]>,
     origin_seconds: Histogram,
-    cache_bytes: IntGauge,
-    cache_objects: IntGauge,
+    cache_bytes: IntGaugeVec,
+    cache_objects: IntGaugeVec,
+    evictions_by_tier: IntCounterVec,
     evictions: IntCounter,
+    disk: OnceLock<DiskSeries>,
     coalesced: IntCounter,
     fills_in_flight: IntGauge,
     cache_probe: OnceLock<CacheProbe>,
@@ -90,9 +141,9 @@ impl Metrics {
                 "brim_origin_seconds",
                 "From a request's departure to the head of the origin's answer.",
             ),
-            cache_bytes: cache_bytes.with_label_values(&["memory"]),
-            cache_objects: cache_objects.with_label_values(&["memory"]),
             evictions: evictions.with_label_values(&["memory"]),
+            evictions_by_tier: evictions,
+            disk: OnceLock::new(),
             coalesced: registered(
                 &registry,
                 IntCounter::new(
@@ -105,6 +156,8 @@ impl Metrics {
                 IntGauge::new("brim_fills_in_flight", "Fetches for the cache that are under way."),
             ),
             cache_probe: OnceLock::new(),
+            cache_bytes,
+            cache_objects,
             registry,
         })
     }
@@ -148,26 +201,77 @@ impl Metrics {
         &self.evictions
     }
 
-    /// What the cache holds in memory.
-    pub fn cache(&self, bytes: u64, objects: u64) {
-        self.cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-        self.cache_objects.set(i64::try_from(objects).unwrap_or(i64::MAX));
+    /// Who is asked how the cache is before it is told. The first stays.
+    pub fn set_cache_probe(&self, probe: impl Fn() -> CacheReport + Send + Sync + 'static) {
+        self.heed(&probe());
+        let _ = self.cache_probe.set(Box::new(probe));
     }
 
-    /// Who is asked for the bytes and the objects in memory before they are told. The first stays.
-    pub fn set_cache_probe(&self, probe: impl Fn() -> (u64, u64) + Send + Sync + 'static) {
-        let _ = self.cache_probe.set(Box::new(probe));
+    fn heed(&self, report: &CacheReport) {
+        set(&self.cache_bytes.with_label_values(&["memory"]), report.memory.bytes);
+        set(&self.cache_objects.with_label_values(&["memory"]), report.memory.objects);
+        if let Some(report) = &report.disk {
+            self.disk.get_or_init(|| self.disk_series()).heed(report);
+        }
+    }
+
+    fn disk_series(&self) -> DiskSeries {
+        let registry = &self.registry;
+        let counter = |name, help| registered(registry, IntCounter::new(name, help));
+        let gauge = |name, help| registered(registry, IntGauge::new(name, help));
+        DiskSeries {
+            bytes: self.cache_bytes.with_label_values(&["disk"]),
+            objects: self.cache_objects.with_label_values(&["disk"]),
+            evictions: self.evictions_by_tier.with_label_values(&["disk"]),
+            file_bytes: gauge("brim_disk_file_bytes", "What the files of the disk tier take."),
+            written: counter(
+                "brim_disk_writes_total",
+                "Records written to the disk, those again that were still wanted included.",
+            ),
+            dropped: counter(
+                "brim_disk_dropped_writes_total",
+                "Records that were not written because the disk was too slow or failed.",
+            ),
+            corrupt: counter(
+                "brim_disk_corrupt_records_total",
+                "Records on the disk that were not what had been written.",
+            ),
+            degraded: gauge(
+                "brim_disk_degraded",
+                "1 while the disk tier does not store; /readyz tells why.",
+            ),
+        }
     }
 
     /// Everything in the text format 0.0.4.
     pub fn text(&self) -> String {
         if let Some(probe) = self.cache_probe.get() {
-            let (bytes, objects) = probe();
-            self.cache(bytes, objects);
+            self.heed(&probe());
         }
         // Only a family without a name or a series is an error, and `gather` leaves such out.
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
     }
+}
+
+impl DiskSeries {
+    fn heed(&self, report: &DiskReport) {
+        set(&self.bytes, report.tier.bytes);
+        set(&self.objects, report.tier.objects);
+        set(&self.file_bytes, report.file_bytes);
+        set(&self.degraded, u64::from(report.is_degraded));
+        for (counter, told) in [
+            (&self.evictions, report.evicted),
+            (&self.written, report.written),
+            (&self.dropped, report.dropped),
+            (&self.corrupt, report.corrupt),
+        ] {
+            counter.inc_by(told.saturating_sub(counter.get()));
+        }
+    }
+}
+
+fn set(gauge: &IntGauge, value: u64) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
 }
 
 fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
@@ -204,6 +308,7 @@ mod tests {
     #[test]
     fn every_known_series_is_there_from_the_start() {
         let metrics = Metrics::new(&["a.test".to_owned()], &["o".to_owned()]);
+        metrics.set_cache_probe(CacheReport::default);
         for site in ["a.test", "none"] {
             for outcome in Outcome::LABELS {
                 let series =
@@ -239,7 +344,18 @@ mod tests {
         metrics.coalesced();
         metrics.fills_in_flight().inc();
         metrics.evictions().inc();
-        metrics.set_cache_probe(|| (4096, 3));
+        metrics.set_cache_probe(|| CacheReport {
+            memory: TierReport { bytes: 4096, objects: 3 },
+            disk: Some(DiskReport {
+                tier: TierReport { bytes: 8192, objects: 5 },
+                file_bytes: 16384,
+                evicted: 7,
+                written: 11,
+                dropped: 13,
+                corrupt: 17,
+                is_degraded: true,
+            }),
+        });
         for line in [
             "brim_requests_total{outcome=\"pass\",site=\"b\"} 1",
             "brim_requests_total{outcome=\"pass\",site=\"a\"} 0",
@@ -255,6 +371,14 @@ mod tests {
             "brim_evictions_total{tier=\"memory\"} 1",
             "brim_cache_bytes{tier=\"memory\"} 4096",
             "brim_cache_objects{tier=\"memory\"} 3",
+            "brim_cache_bytes{tier=\"disk\"} 8192",
+            "brim_cache_objects{tier=\"disk\"} 5",
+            "brim_evictions_total{tier=\"disk\"} 7",
+            "brim_disk_file_bytes 16384",
+            "brim_disk_writes_total 11",
+            "brim_disk_dropped_writes_total 13",
+            "brim_disk_corrupt_records_total 17",
+            "brim_disk_degraded 1",
         ] {
             assert!(has(&metrics, line), "{line} is not in\n{}", metrics.text());
         }

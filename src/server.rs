@@ -8,9 +8,11 @@
 
 use crate::access_log::AccessLog;
 use crate::admin::Admin;
-use crate::config::Settings;
+use crate::config::{DiskCache, Settings};
 use crate::edge::Edge;
 use crate::metrics::Metrics;
+use crate::store::disk::local::LocalFolder;
+use crate::store::disk::{Disk, Options};
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
 use pingora::listeners::ListenerConfig;
@@ -44,6 +46,8 @@ pub struct Brim {
     shutdown_timeout: Duration,
     /// How many there may be from clients.
     connections: usize,
+    /// The cache's disk tier, to be closed when everything has ended.
+    disk: Option<Arc<Disk>>,
 }
 
 impl Brim {
@@ -65,6 +69,7 @@ impl Brim {
             stop: watch::Sender::new(false),
             shutdown_timeout,
             connections: 0,
+            disk: None,
         }
     }
 
@@ -72,17 +77,19 @@ impl Brim {
     pub fn add_edge(&mut self, settings: Settings, log: AccessLog) -> io::Result<Vec<SocketAddr>> {
         let addresses = settings.server.http.clone();
         self.connections = settings.server.limits.connections;
-        let edge = Edge::new(Arc::new(settings), log, self.running.clone())?;
+        self.disk = settings.cache.disk.as_ref().map(open_disk).transpose()?;
+        let settings = Arc::new(settings);
+        let edge = Edge::new(settings, self.disk.clone(), log, self.running.clone())?;
         self.add("edge", edge, &addresses)
     }
 
-    /// Adds the operator's listener; where its socket came to be bound. An error names the address.
+    /// Adds the operator's listener, after the edge that it tells of; where its socket came to be bound. An error names the address.
     pub fn add_admin(
         &mut self,
         address: SocketAddr,
         metrics: Arc<Metrics>,
     ) -> io::Result<SocketAddr> {
-        let app = Admin::new(metrics, self.stop.subscribe());
+        let app = Admin::new(metrics, self.disk.clone(), self.stop.subscribe());
         let (mut admin, bound) = Bound::new("admin", app, &[address], None)?;
         admin.service.threads = Some(1);
         self.server.add_service(admin);
@@ -117,7 +124,18 @@ impl Brim {
             shutdown_timeout: self.shutdown_timeout,
         };
         self.server.run(RunArgs { shutdown_signal: Box::new(signals) });
+        if let Some(disk) = self.disk {
+            disk.close();
+        }
     }
+}
+
+fn open_disk(settings: &DiskCache) -> io::Result<Arc<Disk>> {
+    let DiskCache { path, bytes } = settings;
+    let folder = Arc::new(LocalFolder::new(path));
+    Disk::open(folder, &Options { bytes: *bytes }).map_err(|error| {
+        io::Error::other(format!("cache.disk.path \"{}\": {error}", path.display()))
+    })
 }
 
 /// An IPv6 listener takes IPv6 only, so that `0.0.0.0:80` and `[::]:80` can stand side by side.

@@ -189,7 +189,7 @@ fn cache(mut section: Section<'_>, folder: &Path) -> Cache {
     let mut disk = section.section("disk");
     let disk = if disk.is_there() {
         let path = disk.required("path", values::path);
-        let bytes = disk.required("size", values::size);
+        let bytes = disk.required("size", values::disk_size);
         disk.finish();
         path.zip(bytes)
             .map(|(path, bytes)| DiskCache { path: folder.join(path.value), bytes: bytes.value })
@@ -369,7 +369,6 @@ fn warn_of_what_does_nothing_yet(report: &Report<'_>, origins: &[ReadOrigin]) {
         ("certificate", TLS),
         ("server.admin_token_file", TOKEN),
         ("origin.admin", "this version does not purge parents"),
-        ("cache.disk", "this version keeps objects in memory only"),
     ] {
         report.warn_of(key, message);
     }

@@ -55,6 +55,9 @@ pub(super) fn duration_above_zero(value: &DeValue<'_>) -> Value<Duration> {
     if duration.is_zero() { Err("a duration above 0".into()) } else { Ok(duration) }
 }
 
+/// Below this there is not room for enough segments.
+const DISK_BYTES_MIN: u64 = 16 * 1024 * 1024;
+
 pub(super) fn size(value: &DeValue<'_>) -> Value<u64> {
     let expected = || "a size with a unit, such as \"64KiB\" or \"10GiB\"".to_owned();
     let text = value.as_str().ok_or_else(expected)?;
@@ -63,6 +66,15 @@ pub(super) fn size(value: &DeValue<'_>) -> Value<u64> {
         return Err(expected());
     }
     text.parse::<ByteSize>().map(|size| size.as_u64()).map_err(|_| expected())
+}
+
+/// A capacity of the disk tier.
+pub(super) fn disk_size(value: &DeValue<'_>) -> Value<u64> {
+    let bytes = size(value)?;
+    if bytes < DISK_BYTES_MIN {
+        return Err("at least \"16MiB\"".to_owned());
+    }
+    Ok(bytes)
 }
 
 pub(super) fn address(value: &DeValue<'_>) -> Value<SocketAddr> {

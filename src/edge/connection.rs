@@ -11,6 +11,7 @@ use crate::rules::key::{self, Key};
 use crate::rules::site::SiteMap;
 use crate::rules::storing::Policy;
 use crate::rules::{forwarding, policy};
+use crate::store::disk::Disk;
 use crate::transport;
 use crate::wire::Version;
 use crate::wire::body::{Decoder, Sender};
@@ -94,8 +95,13 @@ impl ServerApp for Edge {
 
 impl Edge {
     /// `running` counts the connections.
-    pub fn new(settings: Arc<Settings>, log: AccessLog, running: TaskTracker) -> io::Result<Self> {
-        let engine = Engine::new(&settings, log.metrics().clone())?;
+    pub fn new(
+        settings: Arc<Settings>,
+        disk: Option<Arc<Disk>>,
+        log: AccessLog,
+        running: TaskTracker,
+    ) -> io::Result<Self> {
+        let engine = Engine::new(&settings, disk, log.metrics().clone())?;
         let sites = SiteMap::new(&settings.sites);
         let places = settings.server.limits.connections.min(Semaphore::MAX_PERMITS);
         let (places, refusals) = (Semaphore::new(places), Semaphore::new(REFUSALS_MAX));

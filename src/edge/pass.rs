@@ -280,6 +280,10 @@ impl Job<'_> {
         self.metrics.origin_answer(self.site.origin, Some(head.status), record.origin_duration);
         Connection::heed(idle_timeout, &head);
         let keeping = self.heed(&head, sent_at);
+        if !is_safe(&self.head.method) {
+            // A client that knows of a change does not see the old again, come what may.
+            self.engine.invalidations_written().await;
+        }
         let onward = self.onward(&head, upload.state);
         record.status = head.status;
         let mut told = Vec::new();

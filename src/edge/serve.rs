@@ -20,6 +20,7 @@ use bytes::{Bytes, BytesMut};
 use http::Method;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
+use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
@@ -50,6 +51,8 @@ enum Ended {
     Broken(&'static str),
     /// The same, of an answer whose end would be the connection's.
     Reset(&'static str),
+    /// Nothing is out: what was stored cannot be read, and is stored no more.
+    Unread,
 }
 
 impl From<WriteError> for Ended {
@@ -66,6 +69,8 @@ enum Waited {
     Ended(Ended),
     /// What came does not fit this client.
     Again,
+    /// Nor would anything else that was not asked for in its own words.
+    Alone,
 }
 
 impl Exchange<'_> {
@@ -76,7 +81,7 @@ impl Exchange<'_> {
         buf: BytesMut,
         record: &mut Record,
     ) -> Option<(Stream, BytesMut)> {
-        let found = self.engine.lookup(self.request, false);
+        let mut found = self.engine.lookup(self.request, false).await;
         if let Found::Stored(object, outcome) = &found {
             // The way of most requests: nothing is waited for but the client's own socket.
             let mut writer = Writer::new(&mut stream, self.limits.write_timeout);
@@ -87,8 +92,11 @@ impl Exchange<'_> {
             if matches!(ended, Ok(Ended::Sent(true))) {
                 return Some((stream, buf));
             }
-            let (reader, writer) = transport::split(stream, buf, self.limits.write_timeout);
-            return close(ended.unwrap_or_else(Ended::from), reader, writer, record).await;
+            if !matches!(ended, Ok(Ended::Unread)) {
+                let (reader, writer) = transport::split(stream, buf, self.limits.write_timeout);
+                return close(ended.unwrap_or_else(Ended::from), reader, writer, record).await;
+            }
+            found = self.engine.lookup(self.request, false).await;
         }
         let (reader, mut writer) = transport::split(stream, buf, self.limits.write_timeout);
         let reader = Mutex::new(reader);
@@ -111,12 +119,16 @@ impl Exchange<'_> {
                 Found::Stored(object, outcome) => {
                     let story = Story { is_collapsed: true, ..Story::new(outcome) };
                     let now = SystemTime::now();
-                    return self.send_stored(writer, &object, story, &[], now, record).await;
+                    let sent = self.send_stored(writer, &object, story, &[], now, record).await?;
+                    if !matches!(sent, Ended::Unread) || rounds > ROUNDS_SHARED {
+                        return Ok(sent);
+                    }
                 }
                 Found::Wait(ticket, forward) => {
-                    let waited = self.wait(ticket, forward, reader, writer, record).await?;
-                    if let Waited::Ended(ended) = waited {
-                        return Ok(ended);
+                    match self.wait(ticket, forward, reader, writer, record).await? {
+                        Waited::Ended(Ended::Unread) | Waited::Again => {}
+                        Waited::Ended(ended) => return Ok(ended),
+                        Waited::Alone => rounds = ROUNDS_SHARED,
                     }
                 }
                 Found::Failed(fault) => {
@@ -131,7 +143,7 @@ impl Exchange<'_> {
             }
             rounds += 1;
             // Whoever is alone gets whatever comes.
-            found = self.engine.lookup(self.request, rounds >= ROUNDS_SHARED);
+            found = self.engine.lookup(self.request, rounds >= ROUNDS_SHARED).await;
         }
     }
 
@@ -202,6 +214,10 @@ impl Exchange<'_> {
                 let story = Story { outcome, forward: Some(forward), ..story };
                 self.send_stored(writer, &object, story, &[], now, record).await?
             }
+            // A part that did not go on where another client was: that one's trouble.
+            Verdict::Failed(Fault::Garbage(_)) if is_collapsed && forward == Forward::Partial => {
+                return Ok(Waited::Again);
+            }
             Verdict::Failed(fault) => {
                 self.send_own(writer, Own::Origin(fault, Some(forward)), record).await?
             }
@@ -213,7 +229,7 @@ impl Exchange<'_> {
     async fn send_stored<W: AsyncWrite + Unpin>(
         &self,
         writer: &mut Writer<W>,
-        object: &Object,
+        object: &Arc<Object>,
         story: Story,
         once: &[u8],
         now: SystemTime,
@@ -229,7 +245,7 @@ impl Exchange<'_> {
             Ok(plan) => plan,
             Err(own) => return self.send_own_about(writer, own, Some(story), record).await,
         };
-        self.send(writer, plan, Content::Stored(object)).await
+        self.send(writer, plan, Content::Stored(Cow::Borrowed(object))).await
     }
 
     /// An answer that is on its way.
@@ -245,6 +261,10 @@ impl Exchange<'_> {
         // Of a part that cannot be placed only the origin's words are known.
         let is_whole = answer.content_range.is_none() || answer.before.is_some();
         let shape = match (&answer.content_range, shape::shape(self.request, head, answer.total)) {
+            // What the origin sends holds what was asked for.
+            (Some(_), Shape::Part(part)) if answer.is_widened && answer.holds(&part) => {
+                Shape::Part(part)
+            }
             // The part that the origin sends is the one that was asked for.
             (Some(told), Shape::Whole | Shape::Part(_) | Shape::Parts(_)) if !is_whole => {
                 Shape::PartAsTold(told.clone())
@@ -253,6 +273,11 @@ impl Exchange<'_> {
             (_, Shape::Parts(_)) if !answer.arrival.is_kept() => Shape::Whole,
             (_, shape) => shape,
         };
+        // The range was widened for the chunks, and what came has less, or nobody can tell what.
+        let is_asked_for_alone = matches!(shape, Shape::PartAsTold(_)) && answer.is_widened;
+        if is_asked_for_alone {
+            return Ok(Waited::Alone);
+        }
         // The client's place comes first: there may be none any more.
         let place = match ticket.take_reader().or_else(|| answer.arrival.reader(answer.start())) {
             Some(place) => place,
@@ -277,7 +302,8 @@ impl Exchange<'_> {
                 return Ok(Waited::Ended(sent));
             }
         };
-        let content = Content::Arriving { answer: answer.clone(), place };
+        let object = answer.before.clone();
+        let content = Content::Arriving { answer: answer.clone(), place, object };
         Ok(Waited::Ended(self.send(writer, plan, content).await?))
     }
 
@@ -383,7 +409,7 @@ impl Exchange<'_> {
         let encoding = Encoding::from(plan.framing);
         let mut pending = std::mem::take(&mut plan.head);
         let mut trailers = None;
-        let mut rests = 0;
+        let (mut rests, sent_before) = (Rests::default(), writer.sent_bytes);
         for Segment { before, mut part } in std::mem::take(&mut plan.segments) {
             pending.extend_from_slice(&before);
             while part.start < part.end {
@@ -391,7 +417,8 @@ impl Exchange<'_> {
                     Some(ready) => ready,
                     None => {
                         // What there is does not wait for what is not there yet.
-                        if !pending.is_empty() {
+                        let is_stored = matches!(content, Content::Stored(_));
+                        if !(pending.is_empty() || is_stored) {
                             writer.write(&[&pending]).await?;
                             pending.clear();
                         }
@@ -407,13 +434,21 @@ impl Exchange<'_> {
                         break;
                     }
                     Err(ReadEnd::Lagged) => {
-                        let rest = if rests < RESTS_MAX {
+                        let rest = if rests.may_go_on(&content, part.start) {
                             self.go_on(&content, &part).await
                         } else {
                             None
                         };
-                        let Some(rest) = rest else { return Ok(plan.broken("client_lagged")) };
-                        (content, rests) = (rest, rests + 1);
+                        let Some(rest) = rest else {
+                            let is_unread = writer.sent_bytes == sent_before
+                                && matches!(content, Content::Stored(_));
+                            return Ok(if is_unread {
+                                Ended::Unread
+                            } else {
+                                plan.broken("client_lagged")
+                            });
+                        };
+                        content = rest;
                     }
                     Err(ReadEnd::Broken(fault)) => return Ok(plan.broken(fault.label())),
                     Err(ReadEnd::Whole(_)) => {
@@ -438,7 +473,15 @@ impl Exchange<'_> {
         if matches!(content, Content::Arriving { answer, .. } if is_unclear(answer)) {
             return None;
         }
-        let mut ticket = self.engine.fetch_rest(self.request, content.head(), part.clone())?;
+        let object = content.object();
+        // What was found there a moment ago and could not be read is not waited for again.
+        if let Some(object) = object
+            && matches!(content, Content::Arriving { .. })
+            && object.body.has(&(part.start..part.start + 1))
+        {
+            return Some(Content::Stored(Cow::Owned(object.clone())));
+        }
+        let mut ticket = self.engine.fetch_rest(self.request, content.head(), object, part)?;
         let answer = loop {
             match ticket.next().await {
                 Event::Verdict(Verdict::Arriving(answer)) => break answer,
@@ -446,8 +489,12 @@ impl Exchange<'_> {
                 Event::Interim(_) => {}
             }
         };
-        let place = ticket.take_reader()?;
-        Some(Content::Arriving { answer, place })
+        let now = SystemTime::now();
+        if !self.engine.is_rest(&answer, content.head(), part.start, now) {
+            return None;
+        }
+        let place = ticket.take_reader().or_else(|| answer.arrival.reader(part.start))?;
+        Some(Content::Arriving { answer, place, object: object.cloned() })
     }
 
     fn onward(&self, framing: Framing) -> Onward {
@@ -478,6 +525,23 @@ impl Exchange<'_> {
         let to = Recipient { story, ..Recipient::of(self.request.head, persistent) };
         own.send(writer, to, record).await?;
         Ok(Ended::Sent(persistent))
+    }
+}
+
+/// How often one answer was gone on with after its client fell behind or chunks were missing.
+#[derive(Default)]
+struct Rests {
+    count: usize,
+    last_at: Option<u64>,
+}
+
+impl Rests {
+    /// What is completed for all may be gone on with as long as it gets further.
+    fn may_go_on(&mut self, content: &Content<'_>, at: u64) -> bool {
+        let is_for_all = content.object().is_some_and(|object| object.is_in_chunks());
+        let gets_further = self.last_at.replace(at) != Some(at);
+        self.count += 1;
+        self.count <= RESTS_MAX || is_for_all && gets_further
     }
 }
 
@@ -530,31 +594,60 @@ impl Segment {
 
 /// Where content comes from.
 enum Content<'a> {
-    Stored(&'a Object),
-    Arriving { answer: Arc<Answer>, place: ArrivalReader },
+    Stored(Cow<'a, Arc<Object>>),
+    Arriving {
+        answer: Arc<Answer>,
+        place: ArrivalReader,
+        /// What there is before and behind it.
+        object: Option<Arc<Object>>,
+    },
 }
 
 impl Content<'_> {
-    /// Takes what is there off the front of `part`; `None` if it is still to come.
+    /// Takes what is there off the front of `part`; `None` if it has to be waited for.
     fn ready(&mut self, part: &mut Range<u64>) -> Option<Result<Pieces, ReadEnd>> {
         match self {
-            Self::Stored(object) => Some(object.body.take(part).ok_or(ReadEnd::Lagged)),
-            Self::Arriving { answer, place } => match &answer.before {
-                Some(object) if part.start < answer.start() => {
-                    let mut here = part.start..part.end.min(answer.start());
-                    let taken = object.body.take(&mut here).ok_or(ReadEnd::Lagged);
-                    part.start = here.start;
-                    Some(taken)
+            Self::Stored(object) => object.body.take(part).map(Ok),
+            Self::Arriving { answer, place, object } => {
+                if answer.brings(part.start) {
+                    return place
+                        .ready(part)
+                        .filter(|taken| !matches!(taken, Err(ReadEnd::Lagged)));
                 }
-                _ => place.ready(part),
-            },
+                let mut here = answer.part_beside(part);
+                let taken = object.as_ref()?.body.take(&mut here).map(Ok);
+                part.start = here.start;
+                taken
+            }
         }
     }
 
     async fn wait(&mut self, part: &mut Range<u64>) -> Result<Pieces, ReadEnd> {
         match self {
-            Self::Stored(object) => object.body.take(part).ok_or(ReadEnd::Lagged),
-            Self::Arriving { place, .. } => place.next(part).await,
+            Self::Stored(object) => object.body.read(part).await.ok_or(ReadEnd::Lagged),
+            Self::Arriving { answer, place, object } => {
+                if answer.brings(part.start) {
+                    return match place.next(part).await {
+                        Err(ReadEnd::Lagged) => {
+                            answer.arrival.read_behind(part).await.ok_or(ReadEnd::Lagged)
+                        }
+                        read => read,
+                    };
+                }
+                let object = object.as_ref().ok_or(ReadEnd::Lagged)?;
+                let mut here = answer.part_beside(part);
+                let read = object.body.read(&mut here).await.ok_or(ReadEnd::Lagged);
+                part.start = here.start;
+                read
+            }
+        }
+    }
+
+    /// The object that it is part of, as far as there is one.
+    fn object(&self) -> Option<&Arc<Object>> {
+        match self {
+            Self::Stored(object) => Some(object),
+            Self::Arriving { object, .. } => object.as_ref(),
         }
     }
 
@@ -601,6 +694,8 @@ async fn close(
         Ended::Sent(true) => return Some(transport::join(reader, writer)),
         Ended::Sent(false) => transport::close(reader, writer).await,
         Ended::Broken(reason) => record.outcome = Outcome::Error(reason),
+        // Whoever could try again has.
+        Ended::Unread => record.outcome = Outcome::Error("client_lagged"),
         Ended::Reset(reason) => {
             record.outcome = Outcome::Error(reason);
             transport::reset(reader, writer);

@@ -1,10 +1,11 @@
 //! A content while it arrives: one writer, any number of readers, each at its own pace.
 //!
-//! While everything that came is kept, readers disturb nobody. When the content turns out to be
-//! too large to be kept, only a window behind the newest byte is: the fastest reader sets the pace
-//! then, and whoever falls out of the window has to go on without this arrival.
+//! While everything that came is kept, readers disturb nobody: in memory, or on the disk where it
+//! does not fit. When it cannot be kept, only a window behind the newest byte is: the fastest reader
+//! sets the pace then, and whoever falls out of the window has to go on without this arrival.
 
-use super::body::{self, Body, Pieces};
+use super::body::{self, Body, Chunks, Pieces};
+use super::in_flight::AHEAD_BYTES_MAX;
 use super::ledger::Claim;
 use crate::upstream::Fault;
 use crate::wire::fields::Fields;
@@ -17,6 +18,9 @@ use tokio::sync::Notify;
 /// What is held for the readers of a content that is not kept, and for the only one.
 const WINDOW_BYTES: u64 = 1024 * 1024;
 const WINDOW_BYTES_ALONE: u64 = 128 * 1024;
+/// What is held at most of a content that goes to the disk while it has not got there: as much as
+/// the disk's queue takes, and a bit.
+const SPILLING_BYTES_MAX: u64 = 18 * 1024 * 1024;
 /// Bytes are copied together into blocks of this size, so that a small piece does not hold on to
 /// the large buffer that it was read into.
 const BLOCK_BYTES: usize = 64 * 1024;
@@ -42,13 +46,21 @@ struct State {
     block: BytesMut,
     /// How many of the last pieces lie in the block.
     block_pieces: usize,
-    /// Room for what is kept; `None` when only a window is.
+    /// Room for what is kept in memory; `None` when only a window is.
     claim: Option<Claim>,
+    /// Where all of it goes on the disk.
+    spilled: Option<Chunks>,
+    /// What is before this and is not on the disk is not going to be.
+    lost_up_to: u64,
     /// All of it came and was kept.
     is_taken: bool,
+    /// The room of what is kept here alone.
+    held: Option<Claim>,
     /// Where the fastest reader is.
     front: u64,
     readers: usize,
+    /// There was one.
+    was_read: bool,
     /// What came last, which nobody sees before it is over.
     last: Vec<Bytes>,
     over: Option<Over>,
@@ -79,8 +91,8 @@ pub struct Unwanted;
 
 impl Arrival {
     /// The part of a content that begins at `start`. With a claim all of it is kept as long as the
-    /// claim can grow.
-    pub fn new(start: u64, claim: Option<Claim>) -> Arc<Self> {
+    /// claim can grow; `spilled` is where it is kept on the disk instead.
+    pub(super) fn new(start: u64, claim: Option<Claim>, spilled: Option<Chunks>) -> Arc<Self> {
         let state = State {
             start,
             base: start,
@@ -90,9 +102,13 @@ impl Arrival {
             block: BytesMut::new(),
             block_pieces: 0,
             claim,
+            spilled,
+            lost_up_to: start,
             is_taken: false,
+            held: None,
             front: start,
             readers: 0,
+            was_read: false,
             last: Vec::new(),
             over: None,
         };
@@ -103,23 +119,61 @@ impl Arrival {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds what came. `room` is what may still be expected, where that is known.
-    pub fn push(&self, data: Bytes, room: Option<u64>) {
+    /// Adds what came. `room` is what may still be expected, where that is known. The pieces as they
+    /// are kept.
+    pub(super) fn push(&self, data: Bytes, room: Option<u64>) -> Vec<Bytes> {
         let mut state = self.lock();
-        for piece in state.taken_in(data, room) {
-            state.show(piece);
+        let pieces = state.taken_in(data, room);
+        for piece in &pieces {
+            state.show(piece.clone());
         }
         if state.claim.is_none() {
             state.forget_behind_window();
         }
         drop(state);
         self.grown.notify_waiters();
+        pieces
     }
 
     /// What came last. Readers get it with the end: whoever has everything finds it stored.
-    pub fn hold_last(&self, data: Bytes) {
+    pub(super) fn hold_last(&self, data: Bytes) -> Vec<Bytes> {
         let mut state = self.lock();
         state.last = state.taken_in(data, Some(0));
+        state.last.clone()
+    }
+
+    /// Whether there is room for so much more in memory. If there is not, nothing more is kept there.
+    pub(super) fn has_claimed(&self, more: usize) -> bool {
+        let mut state = self.lock();
+        let has_room = state.claim.as_mut().is_some_and(|claim| claim.grow(more as u64));
+        if !has_room {
+            state.claim = None;
+        }
+        has_room
+    }
+
+    /// From now on it is kept on the disk. What came so far is for the caller to take there.
+    pub(super) fn spill(&self, chunks: Chunks) -> Vec<Bytes> {
+        let mut state = self.lock();
+        state.spilled = Some(chunks);
+        state.pieces.iter().map(|(_, piece)| piece.clone()).collect()
+    }
+
+    /// What came before this and is not on the disk is not going to be.
+    pub(super) fn is_lost_up_to(&self, at: u64) {
+        self.lock().lost_up_to = at;
+    }
+
+    /// Whether it was read, and is not any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        let state = self.lock();
+        state.was_read && state.readers == 0
+    }
+
+    /// Bytes that are here no more, from the disk if they have got there.
+    pub async fn read_behind(&self, part: &mut Range<u64>) -> Option<Pieces> {
+        let chunks = self.lock().spilled.clone()?;
+        chunks.read(part).await
     }
 
     /// Waits until more may come: always, unless it is not kept and no reader keeps up.
@@ -128,7 +182,8 @@ impl Arrival {
             let read = self.read.notified();
             {
                 let state = self.lock();
-                if state.claim.is_some() {
+                let is_on_disk = state.spilled.is_some() && state.lost_up_to <= state.start;
+                if state.claim.is_some() || is_on_disk {
                     return Ok(());
                 }
                 if state.readers == 0 {
@@ -169,12 +224,27 @@ impl Arrival {
         Some((pieces, claim))
     }
 
+    /// All of it came, and nothing else holds it: its room is used as long as this is read.
+    pub(super) fn is_held_by(&self, claim: Claim) {
+        self.lock().held = Some(claim);
+    }
+
     /// All of it is in an object now, which may be made to let go of it.
     pub(super) fn is_stored_in(&self, body: Body) {
         let mut state = self.lock();
+        if state.spilled.is_some() {
+            return;
+        }
         state.pieces.clear();
         state.end += state.last.drain(..).map(|last| last.len() as u64).sum::<u64>();
         state.stored = Some(body);
+    }
+
+    /// How many bytes came, with those that nobody sees yet.
+    pub(super) fn len_with_last(&self) -> u64 {
+        let state = self.lock();
+        let last: usize = state.last.iter().map(Bytes::len).sum();
+        state.end - state.start + last as u64
     }
 
     /// How many bytes came.
@@ -186,16 +256,28 @@ impl Arrival {
     /// Whether all of it is kept so far.
     pub fn is_kept(&self) -> bool {
         let state = self.lock();
-        state.claim.is_some() || state.is_taken || state.over.is_some() && state.base == state.start
+        state.claim.is_some()
+            || state.is_taken
+            || state.spilled.is_some()
+            || state.over.is_some() && state.base == state.start
     }
 
     /// A reader from this place on; `None` if that is not here any more.
     pub fn reader(self: &Arc<Self>, at: u64) -> Option<ArrivalReader> {
         let mut state = self.lock();
-        (at >= state.base).then(|| {
+        (at >= state.base || state.spilled.is_some()).then(|| {
             state.readers += 1;
+            state.was_read = true;
             ArrivalReader { arrival: self.clone() }
         })
+    }
+
+    /// Whether a byte is still here, or can be read from the disk, or comes soon.
+    pub(super) fn can_give(&self, at: u64) -> bool {
+        let state = self.lock();
+        let is_behind = at < state.base;
+        let has_written = || state.spilled.as_ref().is_some_and(|chunks| chunks.has_written(at));
+        at <= state.end + AHEAD_BYTES_MAX && (!is_behind || has_written())
     }
 
     /// Where the newest byte is.
@@ -218,14 +300,13 @@ impl State {
         Some(body::take(self.pieces.range(first..), part))
     }
 
-    /// The data as it is kept.
+    /// The data as it is kept. Room for it was claimed.
     fn taken_in(&mut self, data: Bytes, room: Option<u64>) -> Vec<Bytes> {
-        let is_kept = self.claim.as_mut().is_some_and(|claim| claim.grow(data.len() as u64));
-        if is_kept {
-            return self.packed(&data, room);
+        if self.claim.is_some() || self.spilled.is_some() {
+            self.packed(&data, room)
+        } else {
+            vec![data]
         }
-        self.claim = None;
-        vec![data]
     }
 
     fn show(&mut self, piece: Bytes) {
@@ -259,14 +340,28 @@ impl State {
     }
 
     fn forget_behind_window(&mut self) {
-        self.block = BytesMut::new();
-        // What the fastest reader has yet to read stays: it alone sets the pace.
+        if self.spilled.is_none() {
+            self.block = BytesMut::new();
+        }
         while let Some((end, _)) = self.pieces.front()
             && *end + self.window() < self.end
-            && *end <= self.front
+            && self.may_go(*end)
         {
             self.base = *end;
             self.pieces.pop_front();
+        }
+    }
+
+    /// Whether a piece behind the window that ends here is of no use.
+    fn may_go(&self, end: u64) -> bool {
+        match &self.spilled {
+            // What the fastest reader has yet to read stays: it alone sets the pace.
+            None => end <= self.front,
+            Some(chunks) => {
+                end <= self.lost_up_to.min(self.front)
+                    || self.end - end > SPILLING_BYTES_MAX
+                    || chunks.has_written(end - 1)
+            }
         }
     }
 }

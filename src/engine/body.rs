@@ -1,11 +1,14 @@
-//! The content of a stored object: all of it, or the parts of it that have come so far.
+//! The content of a stored object: all of it, or the parts of it that have come so far, in memory,
+//! on the disk, or both.
 //!
 //! Whoever sends it takes a few pieces at a time, so that an object that is stored no more can let
-//! go of its content although a slow client is still at it.
+//! go of its content although a slow client is still at it, and so that nobody holds more than that
+//! of what lies on the disk.
 
+use crate::store::disk::{CHUNK_BYTES, Disk};
 use bytes::Bytes;
 use std::ops::Range;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 /// Content smaller than this is kept in one piece.
 const ONE_PIECE_BYTES: u64 = 64 * 1024;
@@ -23,9 +26,18 @@ pub type Pieces = [Option<Bytes>; PIECES_MAX];
 #[derive(Clone, Debug)]
 pub struct Body {
     total: u64,
+    /// Nothing is missing in memory.
     is_whole: bool,
     weight: usize,
     parts: Arc<RwLock<Vec<Part>>>,
+    chunks: Arc<OnceLock<Chunks>>,
+}
+
+/// Where a content lies on the disk, as far as it does: each chunk is there or is not.
+#[derive(Clone)]
+pub(super) struct Chunks {
+    disk: Arc<Disk>,
+    generation: u64,
 }
 
 /// The parts, for whoever may have to take them away.
@@ -53,7 +65,25 @@ impl Body {
         let part = |part: &Part| size_of::<Part>() + part.pieces.iter().map(piece).sum::<usize>();
         let weight = parts.iter().map(part).sum();
         let is_whole = part_with(&parts, &(0..total)).is_some() || total == 0;
-        Self { total, is_whole, weight, parts: Arc::new(RwLock::new(parts)) }
+        let parts = Arc::new(RwLock::new(parts));
+        Self { total, is_whole, weight, parts, chunks: Arc::default() }
+    }
+
+    /// A content that lies on the disk.
+    pub(super) fn on_disk(total: u64, chunks: Chunks) -> Self {
+        let body = Self::of(total, Vec::new());
+        body.lies_in(chunks);
+        body
+    }
+
+    /// Its chunks are going to be found there, if no other place is known.
+    pub(super) fn lies_in(&self, chunks: Chunks) -> &Chunks {
+        self.chunks.get_or_init(|| chunks)
+    }
+
+    /// Where it lies on the disk.
+    pub(super) fn chunks(&self) -> Option<&Chunks> {
+        self.chunks.get()
     }
 
     fn parts(&self) -> RwLockReadGuard<'_, Vec<Part>> {
@@ -65,19 +95,47 @@ impl Body {
         self.total
     }
 
-    /// Nothing is missing.
-    pub(super) fn is_whole(&self) -> bool {
+    /// Nothing is missing in memory.
+    pub(super) fn is_in_memory(&self) -> bool {
         self.is_whole && (self.total == 0 || !self.parts().is_empty())
     }
 
     /// Whether these bytes are here.
-    pub(super) fn has(&self, wanted: &Range<u64>) -> bool {
-        wanted.is_empty() || part_with(&self.parts(), wanted).is_some()
+    pub fn has(&self, wanted: &Range<u64>) -> bool {
+        self.gap(wanted).is_none()
     }
 
-    /// How many bytes from the beginning on are here.
-    pub(super) fn prefix(&self) -> u64 {
-        self.parts().first().filter(|part| part.start == 0).map_or(0, Part::end)
+    /// Up to where bytes are here from this one on; `None` if it is not here itself.
+    fn here_until(&self, at: u64) -> Option<u64> {
+        if let Some(part) = part_with(&self.parts(), &(at..at + 1)) {
+            return Some(part.end());
+        }
+        self.chunks().filter(|chunks| chunks.has(at)).map(|_| chunk_end(at).min(self.total))
+    }
+
+    /// The first of these bytes that are not here, and the missing ones behind it. What lies on the
+    /// disk lacks whole chunks.
+    pub(super) fn gap(&self, wanted: &Range<u64>) -> Option<Range<u64>> {
+        let mut at = wanted.start;
+        while at < wanted.end {
+            match self.here_until(at) {
+                Some(until) => at = until,
+                None => return Some(self.gap_at(at, wanted.end)),
+            }
+        }
+        None
+    }
+
+    fn gap_at(&self, at: u64, end: u64) -> Range<u64> {
+        let next_part = self.parts().iter().map(|part| part.start).find(|start| *start > at);
+        let Some(chunks) = self.chunks() else {
+            return at..next_part.map_or(end, |start| start.min(end));
+        };
+        let mut until = chunk_end(at);
+        while until < end && !chunks.has(until) {
+            until = chunk_end(until);
+        }
+        at - at % CHUNK_BYTES..until.min(self.total)
     }
 
     /// Takes a few pieces off the front of a range; `None` if they are not here.
@@ -86,6 +144,31 @@ impl Body {
         let part = parts.iter().find(|p| p.start <= wanted.start && wanted.start < p.end())?;
         let first = part.pieces.partition_point(|(end, _)| *end <= wanted.start);
         Some(take(part.pieces[first..].iter(), wanted))
+    }
+
+    /// The same, from the disk if it has to be.
+    pub async fn read(&self, wanted: &mut Range<u64>) -> Option<Pieces> {
+        if let Some(taken) = self.take(wanted) {
+            return Some(taken);
+        }
+        self.chunks()?.read(wanted).await
+    }
+
+    /// Its chunks as they lie in memory, each with its number.
+    pub(super) fn chunks_in_memory(&self) -> Vec<(u32, Vec<Bytes>)> {
+        let parts = self.parts();
+        let starts = (0..self.total).step_by(CHUNK_BYTES as usize);
+        let chunk = |start: u64| {
+            let mut wanted = start..chunk_end(start).min(self.total);
+            let part = part_with(&parts, &wanted)?;
+            let mut pieces = Vec::new();
+            while wanted.start < wanted.end {
+                let first = part.pieces.partition_point(|(end, _)| *end <= wanted.start);
+                pieces.extend(take(part.pieces[first..].iter(), &mut wanted).into_iter().flatten());
+            }
+            Some((chunk_number(start), pieces))
+        };
+        starts.filter_map(chunk).collect()
     }
 
     /// This content with the parts of another that is the same bytes; that one alone when they
@@ -101,7 +184,16 @@ impl Body {
                 _ => joined.push(part),
             }
         }
-        if joined.len() > PARTS_MAX { other.clone() } else { Self::of(self.total, joined) }
+        let (own, others) = (self.chunks(), other.chunks());
+        let have_places = own.zip(others).is_some_and(|(a, b)| a.generation != b.generation);
+        if joined.len() > PARTS_MAX || have_places {
+            return other.clone();
+        }
+        let body = Self::of(self.total, joined);
+        own.or(others).into_iter().for_each(|chunks| {
+            body.lies_in(chunks.clone());
+        });
+        body
     }
 
     /// Bytes that it costs to keep.
@@ -117,6 +209,65 @@ impl Body {
         let is_worth_it = is_shared && bytes > ONE_PIECE_BYTES;
         is_worth_it.then(|| Hold { parts: Arc::downgrade(&self.parts), bytes })
     }
+}
+
+impl Chunks {
+    /// A place for a content that has none yet.
+    pub(super) fn new(disk: &Arc<Disk>) -> Self {
+        Self::of(disk, disk.new_generation())
+    }
+
+    /// The place of this name.
+    pub(super) fn of(disk: &Arc<Disk>, generation: u64) -> Self {
+        Self { disk: disk.clone(), generation }
+    }
+
+    pub(super) fn disk(&self) -> &Arc<Disk> {
+        &self.disk
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether the chunk with this byte is there, or on its way.
+    pub(super) fn has(&self, at: u64) -> bool {
+        self.disk.has_chunk(self.generation, chunk_number(at))
+    }
+
+    /// Whether it can be read without waiting for it to be written.
+    pub(super) fn has_written(&self, at: u64) -> bool {
+        self.disk.has_written_chunk(self.generation, chunk_number(at))
+    }
+
+    /// Takes some bytes off the front of a range.
+    pub(super) async fn read(&self, wanted: &mut Range<u64>) -> Option<Pieces> {
+        let chunk_start = wanted.start - wanted.start % CHUNK_BYTES;
+        let end = wanted.end.min(chunk_start + CHUNK_BYTES);
+        let part = wanted.start - chunk_start..end - chunk_start;
+        let number = chunk_number(wanted.start);
+        let bytes = self.disk.read_chunk(self.generation, number, part).await?;
+        wanted.start += bytes.len() as u64;
+        let mut pieces = Pieces::default();
+        pieces[0] = Some(bytes);
+        Some(pieces)
+    }
+}
+
+impl std::fmt::Debug for Chunks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Chunks").field(&self.generation).finish()
+    }
+}
+
+/// The chunk that a byte belongs to.
+pub(super) fn chunk_number(at: u64) -> u32 {
+    u32::try_from(at / CHUNK_BYTES).unwrap_or(u32::MAX)
+}
+
+/// Where it ends, if the content does not end before.
+fn chunk_end(at: u64) -> u64 {
+    (at - at % CHUNK_BYTES).saturating_add(CHUNK_BYTES)
 }
 
 impl Hold {

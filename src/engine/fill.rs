@@ -1,13 +1,13 @@
 //! One fetch from upstream, owned by no client: it asks, judges the answer, feeds whoever reads it,
 //! and puts the object into the store.
 
-use super::Engine;
-use super::arrival::{Arrival, Over};
-use super::body::Body;
-use super::in_flight::{Answer, Fill, Verdict, Wanted};
-use super::object::{Head, HeadParts, Object};
+mod carrying;
+
+use super::arrival::Over;
+use super::in_flight::{Fill, Verdict, Wanted};
+use super::object::{Head, HeadParts, Object, Variants};
+use super::{Engine, InStore};
 use crate::config::{HostHeader, Site};
-use crate::rules::cache_control::Demands;
 use crate::rules::conditional;
 use crate::rules::forwarding::{self, FillRequest, Hop};
 use crate::rules::freshness::Trouble;
@@ -15,13 +15,11 @@ use crate::rules::key::Key;
 use crate::rules::range::{self, ContentRange};
 use crate::rules::storing::{self, Asked, Policy, Received, Refusal, Terms};
 use crate::rules::vary;
-use crate::transport::BodyReader;
 use crate::upstream::{Connection, Fault};
-use crate::wire::body::{Decoder, Frame, Sender};
+use crate::wire::Framing;
 use crate::wire::fields::Fields;
 use crate::wire::request::RequestHead;
 use crate::wire::response::ResponseHead;
-use crate::wire::{Framing, HeadLimits};
 use bytes::Bytes;
 use http::Method;
 use std::net::IpAddr;
@@ -33,9 +31,6 @@ use tokio::sync::OwnedSemaphorePermit;
 /// A head this large, or a field this large in it, can be the reason of an error.
 const ORDINARY_HEAD_BYTES: usize = 6 * 1024;
 const ORDINARY_FIELD_BYTES: usize = 3 * 1024;
-
-/// To read so much that nobody wants is cheaper than a new connection.
-const WORTH_READING_BYTES: u64 = 64 * 1024;
 
 /// Everything a fill needs to know; it outlives the request that it was begun for.
 pub(super) struct Task {
@@ -53,8 +48,12 @@ pub(super) struct Task {
     pub(super) wanted: Wanted,
     /// What is stored and only needs to be confirmed, or can stand in.
     pub(super) stored: Option<Arc<Object>>,
+    /// All that was stored for the key when it began.
+    pub(super) seen: Option<InStore<Variants>>,
     /// What is here already: only the rest is asked for.
     pub(super) rest: Option<Rest>,
+    /// The number of the moment in which it began.
+    pub(super) asked: u64,
     /// The answer is known not to be kept: the client's conditions and range are the origin's.
     pub(super) is_private: bool,
     /// The client has signed it: the origin sees its spelling of the URL.
@@ -74,6 +73,29 @@ pub(super) struct Rest {
     pub(super) head: Arc<Head>,
     /// What comes before; `None` where somebody has had it and nothing but the rest is of use.
     pub(super) before: Option<Arc<Object>>,
+    /// Among whose chunks it belongs.
+    pub(super) into: Option<Arc<Object>>,
+}
+
+impl Rest {
+    /// What an object lacks.
+    pub(super) fn of(object: &Arc<Object>, gap: Range<u64>) -> Self {
+        let into = Some(object.clone()).filter(|object| object.body.chunks().is_some());
+        let part = if into.is_some() { gap } else { gap.start..u64::MAX };
+        Self { part, head: object.head.clone(), before: Some(object.clone()), into }
+    }
+
+    /// It is for all who want these chunks.
+    pub(super) fn is_among_chunks(&self) -> bool {
+        self.into.is_some()
+    }
+
+    /// What others who want the same want.
+    pub(super) fn wanted(&self) -> Wanted {
+        let chunks = self.into.as_ref().and_then(|object| object.body.chunks());
+        let chunks = chunks.map(|chunks| Wanted::Chunks(chunks.generation(), self.part.start));
+        chunks.unwrap_or(Wanted::Whole)
+    }
 }
 
 /// What is asked for in one exchange.
@@ -244,6 +266,10 @@ impl Task {
             own.push(("Range", range.as_bytes()));
             let validator = conditional::strong_validator(&rest.head.fields, now);
             own.extend(validator.map(|validator| ("If-Range", validator)));
+        } else if let Wanted::Part { lines, is_widened: true } = &self.wanted {
+            let range_end = memchr::memchr(b'\n', lines).unwrap_or(lines.len());
+            own.push(("Range", &lines[..range_end]));
+            own.extend(self.request.fields.first("if-range").map(|told| ("If-Range", told)));
         }
         forwarding::fill_request_head(
             &self.request,
@@ -253,7 +279,11 @@ impl Task {
                 target,
                 host: asked_host,
                 keeps_conditions: self.is_private,
-                keeps_range: matches!(self.wanted, Wanted::Part(_)),
+                keeps_range: match self.wanted {
+                    Wanted::Part { is_widened, .. } => !is_widened,
+                    Wanted::Chunks(..) => !ask.completes,
+                    Wanted::Whole | Wanted::Head => false,
+                },
                 keeps_codings: self.is_signed,
                 own: &own,
             },
@@ -323,9 +353,11 @@ impl Task {
             });
             match &rest.before {
                 None if !goes_on => {
+                    self.forget_outdated(rest, &response, received.now);
                     return Err(Fault::Garbage("it does not go on where it was asked"));
                 }
-                None => {}
+                // Others may have joined who lack what comes before, too.
+                None => before = rest.into.clone(),
                 Some(_) if response.status == 206 && !(goes_on && terms.is_ok()) => {
                     return Ok(Exchanged::Plainly);
                 }
@@ -366,10 +398,26 @@ impl Task {
         let (object, once) = self.refreshed(stored, response, received);
         let object = Arc::new(object);
         self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
-            self.engine.replace(&self.key, stored, &object);
+            self.replace(stored, &object);
         });
         self.fill.tell(Verdict::Confirmed(object, once));
         Exchanged::Done
+    }
+
+    fn replace(&self, old: &Arc<Object>, new: &Arc<Object>) {
+        self.engine.replace(&self.key, self.seen.as_ref(), old, new);
+    }
+
+    /// Of what has changed at the origin the parts that are here are of no use any more.
+    fn forget_outdated(&self, rest: &Rest, response: &ResponseHead, now: SystemTime) {
+        let (old, new) = (&rest.head.fields, &response.fields);
+        let has_changed =
+            matches!(response.status, 200 | 206) && !conditional::are_the_same_bytes(old, new, now);
+        if has_changed && rest.is_among_chunks() {
+            self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
+                self.engine.store.remove(self.key.as_bytes());
+            });
+        }
     }
 
     /// What is stored with the fields of a newer head.
@@ -392,155 +440,8 @@ impl Task {
         let mut head = stored.head.updated(&newer, &self.request.fields);
         let policy = &self.policy;
         head.terms = storing::judge(&self.asked(), head.status, &head.fields, policy, received);
-        (Object { head: Arc::new(head), body: stored.body.clone() }, once)
-    }
-
-    /// Feeds the content to whoever reads it, and keeps it if it may be kept.
-    async fn carry(&self, came: Came, mut connection: Connection, read_timeout: Duration) {
-        let Came { response, received, terms, part, before } = came;
-        let length = match response.framing {
-            Framing::Empty => Some(0),
-            Framing::Length(length) => Some(length),
-            Framing::Chunked | Framing::UntilClose => None,
-        };
-        let is_head = self.wanted == Wanted::Head;
-        let total = match &part {
-            Some(part) => part.total,
-            None if is_head => {
-                response.fields.tokens("content-length").next().and_then(crate::wire::digits)
-            }
-            None => length,
-        };
-        let withheld = storing::withheld(&response.fields);
-        let (head, once) = Head::new(&HeadParts {
-            response: &response,
-            request: &self.request.fields,
-            additions: &self.additions,
-            terms,
-            withheld: &withheld,
-            now: received.now,
-        });
-        let claim = self.engine.arriving.claim(self.engine.object_bytes_max, length.unwrap_or(0));
-        let claim = claim.filter(|_| terms.is_ok() && !is_head);
-        let is_kept = claim.is_some();
-        // Only what may be used without asking again is for others (RFC 9111, section 4): the next
-        // one's question, with other cookies, may get another answer.
-        let may_be_used = |terms: &Terms| terms.may_be_used(&Demands::default(), received.now);
-        let is_shared = terms.as_ref().is_ok_and(may_be_used) && !is_head;
-        // Who waited for an error without a time would only ask a server in trouble again.
-        let is_trouble = response.status >= 500 && terms.err() == Some(Refusal::NoFreshness);
-        let fault_for_others = is_trouble.then_some(Fault::ServerError(response.status));
-        let start = part.as_ref().map_or(0, |part| part.part.start);
-        let answer = Arc::new(Answer {
-            head: Arc::new(head),
-            once,
-            arrival: Arrival::new(start, claim),
-            before,
-            part: part.as_ref().map(|part| part.part.clone()),
-            total,
-            length: length.filter(|_| !is_head).or(total.filter(|_| is_head)),
-            content_range: content_range_told(&response),
-            is_kept,
-            refusal: terms.err().or(Some(Refusal::TooLarge).filter(|_| !is_kept && !is_head)),
-            is_shared,
-            fault_for_others,
-            origin_status: response.status,
-        });
-        if is_head {
-            self.head_came(&response, received);
-        } else {
-            self.note(&answer);
-        }
-        self.fill.tell(Verdict::Arriving(answer.clone()));
-        if !(is_kept || answer.is_shared) {
-            // What was to be confirmed and was answered with something else is out of date. What is
-            // kept stays on the list, to be doomed if it has to be, also if nobody can join it.
-            self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
-                let is_outdated = response.status < 400 && terms.is_err() && !is_head;
-                if let Some(stored) = self.stored.as_ref().filter(|_| is_outdated) {
-                    let (head, body) = (answer.head.clone(), stored.body.clone());
-                    self.engine.replace(&self.key, stored, &Arc::new(Object { head, body }));
-                }
-            });
-        }
-        let decoder = Decoder::new(response.framing, Sender::Origin, HeadLimits::OF_ANSWERS);
-        let mut body = BodyReader::new(decoder, read_timeout);
-        let mut trailers = None;
-        loop {
-            if answer.arrival.has_room().await.is_err() && !self.is_worth_reading(&answer, length) {
-                return answer.arrival.finish(Over::Broken(Fault::Truncated));
-            }
-            match body.next(&mut connection.answer.reader).await {
-                Ok(Some(Frame::Data(data))) if body.is_done() => {
-                    answer.arrival.hold_last(data);
-                    break;
-                }
-                Ok(Some(Frame::Data(data))) => {
-                    let came = answer.arrival.len();
-                    answer.arrival.push(data, length.map(|length| length.saturating_sub(came)));
-                }
-                Ok(Some(Frame::Trailers(fields))) => trailers = Some(fields),
-                Ok(None) => break,
-                Err(error) => {
-                    let fault = self.logged(Fault::of_body(&error), &connection);
-                    return answer.arrival.finish(Over::Broken(fault));
-                }
-            }
-            if trailers.is_some() {
-                break;
-            }
-        }
-        if let Some(trailers) = &mut trailers {
-            forwarding::trailers(trailers, &response.fields);
-        }
-        if is_kept {
-            // Stored before the last reader is told, so that its next request finds it.
-            self.keep(&answer, part);
-        }
-        // For the next request of whoever is told now.
-        if response.persistent && !connection.idle_timeout.is_zero() {
-            self.engine.upstream.release(connection);
-        }
-        answer.arrival.finish(Over::Whole(trailers));
-    }
-
-    fn is_worth_reading(&self, answer: &Answer, length: Option<u64>) -> bool {
-        length.is_some_and(|length| length - answer.arrival.len() < WORTH_READING_BYTES)
-    }
-
-    fn note(&self, answer: &Answer) {
-        // Answers to the client's own conditions say nothing about the next one's.
-        if matches!(answer.origin_status, 304 | 412 | 416) {
-            return;
-        }
-        let (notes, key, additions) = (&self.engine.notes, &self.key, &self.additions[..]);
-        let has_authorization = self.request.fields.first("authorization").is_some();
-        match answer.head.terms {
-            Ok(_) if answer.is_shared => notes.succeeded(key, additions),
-            Ok(_) => notes.unshared(key, additions, has_authorization),
-            Err(_) if answer.fault_for_others.is_some() => {}
-            Err(refusal) => notes.refused(key, additions, has_authorization, refusal),
-        }
-    }
-
-    fn keep(&self, answer: &Answer, part: Option<ContentRange>) {
-        let Some((pieces, _claim)) = answer.arrival.take_all() else { return };
-        let came: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let (total, start) = match &part {
-            None => (came, 0),
-            // One that ended early, or of something that has no end yet, is no part of anything.
-            Some(ContentRange { part, total: Some(total) }) if part.end - part.start == came => {
-                (*total, part.start)
-            }
-            Some(_) => return,
-        };
-        let new = Object { head: answer.head.clone(), body: Body::new(total, start, pieces) };
-        self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
-            let outdated = self.stored.as_ref();
-            let stored = self.engine.keep(&self.key, new, outdated, &self.request.fields);
-            answer.arrival.is_stored_in(stored.body.clone());
-            self.engine.forget_if_refused(&self.key, &stored);
-        });
+        let (head, body) = (Arc::new(head), stored.body.clone());
+        (Object { head, body, asked: self.asked }, once)
     }
 
     /// An answer to HEAD says how what is stored has to be seen from now on (RFC 9111, section
@@ -562,10 +463,10 @@ impl Task {
             if let Ok(terms) = &mut head.terms {
                 terms.must_validate = true;
             }
-            Object { head: Arc::new(head), body: stored.body.clone() }
+            Object { head: Arc::new(head), body: stored.body.clone(), asked: stored.asked }
         };
         self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
-            self.engine.replace(&self.key, stored, &Arc::new(object));
+            self.replace(stored, &Arc::new(object));
         });
     }
 
@@ -596,11 +497,6 @@ fn believed(said: ContentRange, framing: Framing) -> Option<ContentRange> {
     let end = said.part.start.checked_add(length)?;
     let is_an_end = said.part.start > 0 && said.total == Some(said.part.end) && length > 0;
     is_an_end.then_some(ContentRange { part: said.part.start..end, total: Some(end) })
-}
-
-fn content_range_told(response: &ResponseHead) -> Option<Bytes> {
-    let told = response.fields.first("content-range").filter(|_| response.status == 206);
-    told.map(Bytes::copy_from_slice)
 }
 
 /// Whether nothing about a request is likely to make a server answer with an error that it would

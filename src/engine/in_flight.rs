@@ -16,6 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
+/// How far ahead of what has arrived a part may begin for a client to wait for it.
+pub(super) const AHEAD_BYTES_MAX: u64 = 1024 * 1024;
+
 /// Locks that the keys are spread over.
 const SHARDS: usize = 32;
 
@@ -24,8 +27,15 @@ const SHARDS: usize = 32;
 pub(super) enum Wanted {
     /// All of it.
     Whole,
-    /// A part: Range and If-Range as the client sent them.
-    Part(Bytes),
+    /// A part that is not known to be one of anything.
+    Part {
+        /// Range and If-Range.
+        lines: Bytes,
+        /// The Range is wider than the client's.
+        is_widened: bool,
+    },
+    /// Chunks that are missing: of which generation, and from where on.
+    Chunks(u64, u64),
     /// The head alone.
     Head,
 }
@@ -94,6 +104,8 @@ pub struct Answer {
     pub length: Option<u64>,
     /// What the origin said in the Content-Range of a part.
     pub content_range: Option<Bytes>,
+    /// That part may be more than anybody has asked for.
+    pub is_widened: bool,
     /// It is going to be in the store.
     pub is_kept: bool,
     /// Why not, if there is a reason.
@@ -110,6 +122,28 @@ impl Answer {
     /// Where what the origin sends begins.
     pub fn start(&self) -> u64 {
         self.part.as_ref().map_or(0, |part| part.start)
+    }
+
+    /// Whether these bytes are among what the origin sends.
+    pub fn holds(&self, part: &Range<u64>) -> bool {
+        let own = self.part.as_ref();
+        own.is_none_or(|own| own.start <= part.start && part.end <= own.end)
+    }
+
+    /// As much from the front of `part` as lies before or behind what the origin sends.
+    pub fn part_beside(&self, part: &Range<u64>) -> Range<u64> {
+        let start = self.start();
+        part.start..if part.start < start { part.end.min(start) } else { part.end }
+    }
+
+    /// How long the whole is, and where in it this begins; `None` where nobody can know.
+    pub(super) fn place(&self) -> Option<(u64, u64)> {
+        Some((self.total?, self.start()))
+    }
+
+    /// Whether this byte is among what the origin sends.
+    pub fn brings(&self, at: u64) -> bool {
+        self.part.as_ref().is_none_or(|part| part.contains(&at))
     }
 }
 
@@ -166,15 +200,30 @@ impl Fill {
         {
             return false;
         }
-        let is_same_part = own.wanted == need.wanted;
-        // A whole on its way may have the part, too; a head is a part of any answer.
-        let may_have_it = own.wanted == Wanted::Whole;
-        if !(is_same_part || may_have_it) {
+        let may_have_it = match (&own.wanted, &need.wanted) {
+            (Wanted::Chunks(one, _), Wanted::Chunks(other, _)) => one == other,
+            // Some of it may be with the client already: nothing else will do.
+            (_, Wanted::Chunks(..)) => false,
+            // A whole on its way may have the part, too; a head is a part of any answer.
+            (Wanted::Whole, _) => true,
+            (own, wanted) => own == wanted,
+        };
+        if !may_have_it {
             return false;
         }
         match self.verdict() {
-            None => own.expected.matches(request, None),
-            Some(Verdict::Arriving(answer)) => answer.is_shared && fits(&answer.head),
+            None => {
+                let is_chunk_ahead =
+                    matches!(need.wanted, Wanted::Chunks(..)) && own.wanted != need.wanted;
+                own.expected.matches(request, None) && !is_chunk_ahead
+            }
+            Some(Verdict::Arriving(answer)) => {
+                let is_near = match need.wanted {
+                    Wanted::Chunks(_, at) => answer.brings(at) && answer.arrival.can_give(at),
+                    _ => true,
+                };
+                is_near && answer.is_shared && fits(&answer.head)
+            }
             // It is over; the store knows more.
             Some(_) => false,
         }
@@ -335,6 +384,12 @@ impl InFlight {
                 shard.remove(key);
             }
         }
+    }
+
+    /// Does something about a key that nobody else can change meanwhile.
+    pub(super) fn locked(&self, key: &[u8], change: impl FnOnce()) {
+        let _shard = self.shard(key);
+        change();
     }
 
     /// Dooms what is on its way for a key, so that nobody new waits for it, and does `forget` under

@@ -1,10 +1,10 @@
 //! Which of the answers a request gets, and why.
 
-use super::Engine;
 use super::fill::{Rest, Task, is_ordinary};
-use super::in_flight::{Joined, Need, Ticket, Wanted};
+use super::in_flight::{AHEAD_BYTES_MAX, Joined, Need, Ticket, Wanted};
 use super::notes::Note;
 use super::object::{Head, Object, Variants};
+use super::{Engine, InStore};
 use crate::config::Site;
 use crate::outcome::{Forward, Outcome, Staleness};
 use crate::rules::cache_control::Demands;
@@ -15,6 +15,7 @@ use crate::rules::range::{self, Resolved};
 use crate::rules::signed;
 use crate::rules::storing::Policy;
 use crate::rules::vary::Variant;
+use crate::store::disk::CHUNK_BYTES;
 use crate::upstream::Fault;
 use crate::wire::request::RequestHead;
 use bytes::Bytes;
@@ -24,8 +25,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-/// How far ahead of what has arrived a part may begin for a client to wait for it.
-const AHEAD_BYTES_MAX: u64 = 1024 * 1024;
+/// How often a store is asked again that was just changed.
+const ROUNDS_MAX: usize = 3;
 
 /// A GET or HEAD that the cache may answer.
 pub struct Request<'a> {
@@ -98,16 +99,27 @@ impl Request<'_> {
             && head.kept_terms().is_some_and(|terms| terms.may_be_used(&demands, now))
     }
 
+    /// The first bytes that it could take to answer and that an object does not have.
+    pub(super) fn missing(&self, object: &Object) -> Option<Range<u64>> {
+        let body = &object.body;
+        if body.is_in_memory() || self.is_head() {
+            return None;
+        }
+        let fields = &self.head.fields;
+        let applies = || conditional::range_applies(fields, &object.head.fields, self.now);
+        match self.ranges().filter(|_| applies()) {
+            None => body.gap(&(0..body.total())),
+            Some(asked) => match range::resolve(&asked, body.total()) {
+                Resolved::One(part) => body.gap(&part),
+                Resolved::Several(parts) => parts.iter().find_map(|part| body.gap(part)),
+                Resolved::None => None,
+            },
+        }
+    }
+
     /// Whether an object has every byte that it could take to answer.
     pub fn is_covered_by(&self, object: &Object) -> bool {
-        let body = &object.body;
-        body.is_whole()
-            || self.is_head()
-            || self.ranges().is_some_and(|asked| match range::resolve(&asked, body.total()) {
-                Resolved::One(part) => body.has(&part),
-                Resolved::Several(parts) => parts.iter().all(|part| body.has(part)),
-                Resolved::None => true,
-            })
+        self.missing(object).is_none()
     }
 }
 
@@ -116,17 +128,35 @@ struct Lack {
     forward: Forward,
     /// Stored, and covers what is asked for, but is past its time or unwanted.
     stored: Option<Arc<Object>>,
-    /// Fresh, but only a beginning of what is asked for.
-    prefix: Option<Arc<Object>>,
+    /// Fresh, but some of what is asked for is missing: this, and perhaps more behind it.
+    missing: Option<(Arc<Object>, Range<u64>)>,
 }
 
 impl Engine {
     /// The answer to a request. `alone` is for one whom the answers that others share did not fit.
-    pub fn lookup(self: &Arc<Self>, request: &Request<'_>, alone: bool) -> Found {
+    pub async fn lookup(self: &Arc<Self>, request: &Request<'_>, alone: bool) -> Found {
+        let mut rounds = 0;
+        loop {
+            let seen = self.stored(request.key).await;
+            rounds += 1;
+            // Otherwise somebody has just stored something; or it cannot be read, and never will be.
+            let has_tried = rounds >= ROUNDS_MAX;
+            if let Some(found) = self.judge(request, seen, alone, has_tried) {
+                return found;
+            }
+        }
+    }
+
+    fn judge(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        seen: Option<InStore<Variants>>,
+        alone: bool,
+        has_tried: bool,
+    ) -> Option<Found> {
         let fields = &request.head.fields;
-        let variants = self.store.get(request.key.as_bytes());
+        let variants = seen.as_ref().map(|seen| &seen.value);
         let object = variants
-            .as_ref()
             .filter(|_| !request.is_for_origin())
             .and_then(|variants| variants.select(fields, &request.additions));
         let lack = match object {
@@ -137,41 +167,47 @@ impl Engine {
                     None => Forward::UriMiss,
                 },
                 stored: None,
-                prefix: None,
+                missing: None,
             },
-            Some(object) => match self.use_stored(request, object, variants.as_ref()) {
-                Ok(found) => return found,
+            Some(object) => match self.use_stored(request, object, seen.as_ref()) {
+                Ok(found) => return Some(found),
                 Err(lack) => lack,
             },
         };
         if request.demands.only_if_cached {
-            return Found::OnlyIfCached;
+            return Some(Found::OnlyIfCached);
         }
-        self.fetch(request, lack, variants, alone)
+        self.fetch(request, lack, seen, alone, has_tried)
     }
 
     fn use_stored(
         self: &Arc<Self>,
         request: &Request<'_>,
         object: &Arc<Object>,
-        variants: Option<&Arc<Variants>>,
+        seen: Option<&InStore<Variants>>,
     ) -> Result<Found, Lack> {
         let Some(terms) = object.head.kept_terms() else {
-            return Err(Lack { forward: Forward::UriMiss, stored: None, prefix: None });
+            return Err(Lack { forward: Forward::UriMiss, stored: None, missing: None });
         };
-        let is_covered = request.is_covered_by(object);
         let usable = terms.usable(&request.demands, request.now);
-        if !is_covered {
+        if let Some(gap) = request.missing(object) {
             let is_usable = matches!(usable, Use::Fresh | Use::StaleByRequest);
-            let has_beginning = is_usable && request.ranges().is_none() && object.body.prefix() > 0;
-            let prefix = has_beginning.then(|| object.clone());
-            return Err(Lack { forward: Forward::Partial, stored: None, prefix });
+            let has_some = gap.start > 0 || gap.end < object.body.total();
+            // A part that was asked for alone is asked for as it was where there are no chunks.
+            let goes_on = if object.body.chunks().is_some() {
+                has_some
+                    && conditional::strong_validator(&object.head.fields, request.now).is_some()
+            } else {
+                gap.start > 0 && request.ranges().is_none()
+            };
+            let missing = (is_usable && goes_on).then(|| (object.clone(), gap));
+            return Err(Lack { forward: Forward::Partial, stored: None, missing });
         }
         let outcome = match usable {
             Use::Fresh => Outcome::Hit,
             Use::StaleByRequest => Outcome::Stale(Staleness::MaxStale),
             Use::WhileRevalidate => {
-                self.refresh(request, object, variants);
+                self.refresh(request, object, seen);
                 Outcome::Stale(Staleness::WhileRevalidate)
             }
             Use::AfterValidation | Use::AfterValidationByRequest => {
@@ -184,7 +220,7 @@ impl Engine {
                 } else {
                     let is_wish = usable == Use::AfterValidationByRequest;
                     let forward = if is_wish { Forward::Request } else { Forward::Stale };
-                    return Err(Lack { forward, stored: Some(object.clone()), prefix: None });
+                    return Err(Lack { forward, stored: Some(object.clone()), missing: None });
                 }
             }
         };
@@ -196,7 +232,7 @@ impl Engine {
         self: &Arc<Self>,
         request: &Request<'_>,
         object: &Arc<Object>,
-        variants: Option<&Arc<Variants>>,
+        seen: Option<&InStore<Variants>>,
     ) {
         if let Some(Note::Failing { until, .. }) =
             self.notes.about(request.key, &request.additions, false)
@@ -204,15 +240,16 @@ impl Engine {
         {
             return;
         }
-        let need = self.need(request, Wanted::Whole, variants);
+        let need = self.need(request, Wanted::Whole, seen);
         let Ok(place) = self.fills.clone().try_acquire_owned() else { return };
         let (key, fields) = (request.key.as_bytes(), &request.head.fields);
-        let is_unchanged = || is_same(self.store.get(key).as_ref(), variants);
+        let is_unchanged = || self.store.is_unchanged(key, seen);
         let joined = self.in_flight.join(key, &need, fields, |_| true, is_unchanged);
         if let Some(Joined::Begun(fill, _)) = joined {
             let stored = Some(object.clone());
             let wanted = Wanted::Whole;
-            let of = Origin { stored, rest: None, is_private: false, wanted };
+            let seen = seen.cloned();
+            let of = Origin { stored, rest: None, is_private: false, wanted, seen };
             tokio::spawn(self.task(request, fill, of, place).run());
         }
     }
@@ -221,16 +258,17 @@ impl Engine {
         self: &Arc<Self>,
         request: &Request<'_>,
         lack: Lack,
-        variants: Option<Arc<Variants>>,
+        seen: Option<InStore<Variants>>,
         alone: bool,
-    ) -> Found {
+        has_tried: bool,
+    ) -> Option<Found> {
         let (key, fields) = (request.key.as_bytes(), &request.head.fields);
         let has_authorization = request.has_authorization();
         let note = self.notes.about(request.key, &request.additions, has_authorization);
         if let Some(Note::Failing { until, fault: Some(fault), .. }) = note
             && Instant::now() < until
         {
-            return Found::Failed(fault);
+            return Some(Found::Failed(fault));
         }
         let signed = signed::signed(request.head);
         let is_private = request.demands.no_store
@@ -241,80 +279,112 @@ impl Engine {
             Some(Note::Refused) if is_private => Forward::Bypass,
             _ => lack.forward,
         };
+        let missing = lack.missing.filter(|_| !is_private);
+        let rest = missing.map(|(object, gap)| Rest::of(&object, gap));
         let wanted = match request.ranges() {
             _ if request.is_head() => Wanted::Head,
+            _ if rest.as_ref().is_some_and(|rest| rest.is_among_chunks()) => {
+                rest.as_ref().map_or(Wanted::Whole, Rest::wanted)
+            }
             // What is stored is confirmed as a whole, and several parts are cut out of the whole.
             Some(asked) if asked.len() == 1 && lack.stored.is_none() => {
-                let lines =
-                    ["range", "if-range"].map(|name| fields.first(name).unwrap_or_default());
-                Wanted::Part(Bytes::from(lines.join(&b'\n')))
+                let is_exact =
+                    alone || is_private || signed.is_some() || self.store.disk().is_none();
+                let widened = widened(&asked[0]).filter(|_| !is_exact);
+                let range = match &widened {
+                    Some(widened) => widened.as_bytes(),
+                    None => fields.first("range").unwrap_or_default(),
+                };
+                let if_range = fields.first("if-range").unwrap_or_default();
+                let lines = Bytes::from([range, if_range].join(&b'\n'));
+                Wanted::Part { lines, is_widened: widened.is_some() }
             }
             _ => Wanted::Whole,
         };
         let is_head = wanted == Wanted::Head;
-        let need = self.need(request, wanted.clone(), variants.as_ref());
+        let need = self.need(request, wanted.clone(), seen.as_ref());
         // Nobody pays for another's odd head, and what each has to ask for is not waited for.
         let is_not_shared = matches!(note, Some(Note::Refused | Note::Unshared));
         let can_join = !(alone || is_private || is_not_shared || !is_ordinary(fields));
         let fits = |head: &Head| request.is_answered_by(head, false, request.now);
         // The head of what others are fetching is as good as one alone.
         if can_join && let Some(ticket) = self.in_flight.wait(key, &need, fields, fits) {
-            return Found::Wait(ticket, forward);
+            return Some(Found::Wait(ticket, forward));
         }
         let Ok(place) = self.fills.clone().try_acquire_owned() else {
-            return Found::TooManyFills;
+            return Some(Found::TooManyFills);
         };
-        let rest = lack.prefix.map(|object| Rest {
-            part: object.body.prefix()..u64::MAX,
-            head: object.head.clone(),
-            before: Some(object),
-        });
-        let of = Origin { stored: lack.stored, rest, is_private, wanted };
         let (fill, ticket) = if can_join && !is_head {
-            let is_unchanged = || is_same(self.store.get(key).as_ref(), variants.as_ref());
-            match self.in_flight.join(key, &need, fields, fits, is_unchanged) {
-                Some(Joined::Begun(fill, ticket)) => (fill, ticket),
-                Some(Joined::Waiting(ticket)) => return Found::Wait(ticket, forward),
-                // Somebody has just stored something.
-                None => {
-                    drop(place);
-                    return self.lookup(request, alone);
-                }
+            let may_begin = || has_tried || self.store.is_unchanged(key, seen.as_ref());
+            match self.in_flight.join(key, &need, fields, fits, may_begin)? {
+                Joined::Begun(fill, ticket) => (fill, ticket),
+                Joined::Waiting(ticket) => return Some(Found::Wait(ticket, forward)),
             }
         } else {
             self.in_flight.begin_alone(key, need)
         };
+        let of = Origin { stored: lack.stored, rest, is_private, wanted, seen };
         tokio::spawn(self.task(request, fill, of, place).run());
-        Found::Wait(ticket, forward)
+        Some(Found::Wait(ticket, forward))
     }
 
     /// The rest of a content for one who has had the beginning; `None` if nobody could tell that
-    /// what comes is the rest of the same.
+    /// what comes is the rest of the same. What lies in chunks is completed for all.
     pub fn fetch_rest(
         self: &Arc<Self>,
         request: &Request<'_>,
         head: &Arc<Head>,
-        part: Range<u64>,
+        object: Option<&Arc<Object>>,
+        part: &Range<u64>,
     ) -> Option<Ticket> {
         conditional::strong_validator(&head.fields, request.now)?;
-        let place = self.fills.clone().try_acquire_owned().ok()?;
-        let need = self.need(request, Wanted::Whole, None);
-        let (fill, ticket) = self.in_flight.begin_alone(request.key.as_bytes(), need);
-        let rest = Some(Rest { part, head: head.clone(), before: None });
-        let of = Origin { stored: None, rest, is_private: false, wanted: Wanted::Whole };
-        let task = Task { forbids_storing: true, ..self.task(request, fill, of, place) };
-        tokio::spawn(task.run());
+        let key = request.key.as_bytes();
+        let into = object.filter(|object| object.body.chunks().is_some());
+        let gap = into.and_then(|object| {
+            let gap = object.body.gap(part).filter(|gap| gap.contains(&part.start))?;
+            Some((object, gap))
+        });
+        let rest = match gap {
+            Some((object, gap)) => Rest { before: None, ..Rest::of(object, gap) },
+            None => Rest { part: part.clone(), head: head.clone(), before: None, into: None },
+        };
+        let is_for_all = rest.is_among_chunks();
+        let wanted = if is_for_all { rest.wanted() } else { Wanted::Whole };
+        let need = self.need(request, wanted.clone(), None);
+        let place = || self.fills.clone().try_acquire_owned().ok();
+        let (fill, ticket, place) = if is_for_all && !request.demands.no_store {
+            let place = place();
+            let may_begin = || place.is_some();
+            match self.in_flight.join(key, &need, &request.head.fields, |_| true, may_begin)? {
+                Joined::Begun(fill, ticket) => (fill, ticket, place?),
+                Joined::Waiting(ticket) => return Some(ticket),
+            }
+        } else {
+            let place = place()?;
+            let (fill, ticket) = self.in_flight.begin_alone(key, need);
+            (fill, ticket, place)
+        };
+        let (rest, stored, seen) = (Some(rest), None, None);
+        let of = Origin { stored, rest, is_private: false, wanted, seen };
+        let task = self.task(request, fill, of, place);
+        let forbids_storing = task.forbids_storing || !is_for_all;
+        tokio::spawn(Task { forbids_storing, ..task }.run());
         Some(ticket)
+    }
+
+    /// Whether an answer goes on at this place with the content of a head.
+    pub fn is_rest(&self, answer: &super::Answer, head: &Head, at: u64, now: SystemTime) -> bool {
+        answer.brings(at) && conditional::are_the_same_bytes(&answer.head.fields, &head.fields, now)
     }
 
     fn need(
         &self,
         request: &Request<'_>,
         wanted: Wanted,
-        variants: Option<&Arc<Variants>>,
+        seen: Option<&InStore<Variants>>,
     ) -> Need {
-        let newest = variants.and_then(|variants| {
-            variants.objects.iter().find(|object| !object.head.variant.is_empty())
+        let newest = seen.and_then(|seen| {
+            seen.value.objects.iter().find(|object| !object.head.variant.is_empty())
         });
         Need {
             wanted,
@@ -346,7 +416,9 @@ impl Engine {
             scheme: request.scheme,
             wanted: of.wanted,
             stored: of.stored,
+            seen: of.seen,
             rest: of.rest,
+            asked: self.store.disk().map_or(0, |disk| disk.next_sequence()),
             is_private: of.is_private,
             is_signed: signed::signed(request.head).is_some(),
             forbids_storing: request.demands.no_store,
@@ -362,13 +434,20 @@ impl Engine {
         if !answer.is_shared || !request.is_answered_by(&answer.head, true, SystemTime::now()) {
             return false;
         }
-        if answer.content_range.is_some() || request.is_head() {
+        if request.is_head() {
             return true;
         }
-        let Some((asked, total)) = request.ranges().zip(answer.total) else { return true };
-        match range::resolve(&asked, total) {
-            Resolved::One(part) => part.start <= answer.arrival.end() + AHEAD_BYTES_MAX,
-            Resolved::Several(_) | Resolved::None => true,
+        let asked = request.ranges().zip(answer.total);
+        let one = asked.and_then(|(asked, total)| match range::resolve(&asked, total) {
+            Resolved::One(part) => Some(part),
+            Resolved::Several(_) | Resolved::None => None,
+        });
+        match (&answer.part, one) {
+            (Some(_), Some(part)) if answer.is_widened => answer.holds(&part),
+            (Some(_), None) if answer.is_widened => false,
+            _ if answer.content_range.is_some() => true,
+            (_, Some(part)) => part.start <= answer.arrival.end() + AHEAD_BYTES_MAX,
+            (_, None) => true,
         }
     }
 }
@@ -379,14 +458,19 @@ struct Origin {
     rest: Option<Rest>,
     is_private: bool,
     wanted: Wanted,
+    seen: Option<InStore<Variants>>,
 }
 
-fn is_same(now: Option<&Arc<Variants>>, before: Option<&Arc<Variants>>) -> bool {
-    match (now, before) {
-        (None, None) => true,
-        (Some(now), Some(before)) => Arc::ptr_eq(now, before),
-        // Evicted meanwhile.
-        (None, Some(_)) => true,
-        (Some(_), None) => false,
+/// A range as it is asked for where chunks are kept: from the beginning of a chunk to the end of
+/// one. `None` for one from the end of what is not known.
+fn widened(asked: &range::Asked) -> Option<String> {
+    let range::Asked::From(first, last) = asked else { return None };
+    let start = first - first % CHUNK_BYTES;
+    match last {
+        None => Some(format!("bytes={start}-")),
+        Some(last) => {
+            let end = (last - last % CHUNK_BYTES).checked_add(CHUNK_BYTES - 1)?;
+            Some(format!("bytes={start}-{end}"))
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::body::Body;
 use crate::rules::forwarding;
 use crate::rules::storing::{Refusal, Terms};
 use crate::rules::vary::Variant;
+use crate::store::disk::Receipt;
 use crate::store::memory::Weighed;
 use crate::wire::fields::{Composer, Fields};
 use crate::wire::response::ResponseHead;
@@ -41,13 +42,17 @@ pub struct Object {
     pub head: Arc<Head>,
     /// Its content, or the parts of it that have come.
     pub body: Body,
+    /// The number of the moment in which the origin was asked for it.
+    pub asked: u64,
 }
 
-/// Everything that is kept for one key, newest first.
-#[derive(Clone, Debug, Default)]
+/// Everything that is kept for one key, newest first. What is changed is another one.
+#[derive(Debug, Default)]
 pub(super) struct Variants {
     /// Never empty in the store.
     pub objects: Vec<Arc<Object>>,
+    /// Where it was written.
+    pub receipt: Receipt,
 }
 
 /// What a new head is made of.
@@ -136,6 +141,18 @@ impl Head {
         Self { status: self.status, fields, bytes, variant, additions, terms: newer.terms }
     }
 
+    /// A head that was stored as these bytes.
+    pub(super) fn stored(
+        status: u16,
+        bytes: Bytes,
+        variant: Variant,
+        additions: Box<[u8]>,
+        terms: Terms,
+    ) -> Option<Self> {
+        let fields = Fields::of_lines(&bytes)?;
+        Some(Self { status, fields, bytes, variant, additions, terms: Ok(terms) })
+    }
+
     /// Status line and field lines, each with its end.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
@@ -166,6 +183,11 @@ fn start_line(response: &ResponseHead) -> Vec<u8> {
 }
 
 impl Object {
+    /// Its content lies on the disk in chunks, any of which may be missing.
+    pub fn is_in_chunks(&self) -> bool {
+        self.body.chunks().is_some()
+    }
+
     fn weight(&self) -> usize {
         let head = &self.head;
         let spans = head.fields.len() * 16;
@@ -175,6 +197,10 @@ impl Object {
 }
 
 impl Variants {
+    pub(super) fn of(objects: Vec<Arc<Object>>) -> Self {
+        Self { objects, receipt: Receipt::default() }
+    }
+
     /// The object for a request: of those that answer it, the newest. Where some answers have a
     /// Vary and others do not, those without are taken for mistakes (RFC 9111, section 4.1).
     pub(super) fn select(&self, request: &Fields, additions: &[u8]) -> Option<&Arc<Object>> {
@@ -204,18 +230,29 @@ impl Variants {
             let has_room = objects.len() < VARIANTS_MAX && bytes <= bytes_max;
             if has_room && !old.is_replaced_by(&new) { &mut objects } else { &mut gone }.push(old);
         }
-        (Self { objects }, gone)
+        (Self::of(objects), gone)
     }
 
     /// Without this object; `None` when nothing is left.
     pub(super) fn without(&self, old: &Arc<Object>) -> Option<Self> {
-        let others = self.objects.iter().filter(|object| !Arc::ptr_eq(object, old));
+        let others = self.objects.iter().filter(|object| !object.is(old));
         let objects: Vec<_> = others.cloned().collect();
-        (!objects.is_empty()).then_some(Self { objects })
+        (!objects.is_empty()).then(|| Self::of(objects))
     }
 }
 
 impl Object {
+    /// Whether it is the same object, perhaps read from the disk another time.
+    pub(super) fn is(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        Arc::ptr_eq(self, other)
+            || self.asked != 0 && self.asked == other.asked && self.is_replaced_by(other)
+    }
+
+    /// Whether the origin was asked for it later than for another in its place.
+    pub(super) fn is_newer_than(&self, other: &Self) -> bool {
+        self.asked > other.asked && self.is_replaced_by(other)
+    }
+
     fn is_replaced_by(&self, new: &Self) -> bool {
         self.head.variant == new.head.variant && self.head.additions == new.head.additions
     }

@@ -23,7 +23,9 @@ impl Pinned {
         holds.push_back(hold);
         holds.retain(|hold| hold.bytes() > 0);
         let mut bytes: u64 = holds.iter().map(Hold::bytes).sum();
+        // The newest is most likely to be read at this moment.
         while bytes > self.bytes_max
+            && holds.len() > 1
             && let Some(oldest) = holds.pop_front()
         {
             bytes -= oldest.bytes();

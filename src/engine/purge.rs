@@ -1,10 +1,10 @@
 //! Making things forgotten: what is stored, and what was already on its way.
 
-use super::Engine;
 use super::body::Body;
 use super::in_flight::{Fill, Need, Wanted};
 use super::ledger::Claim;
 use super::object::{Head, HeadParts, Object};
+use super::{Change, Engine};
 use crate::config::Site;
 use crate::rules::cache_control::{Demands, Directives};
 use crate::rules::key::{self, Key};
@@ -20,6 +20,9 @@ use http::Method;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use url::Url;
+
+/// An answer waits no longer for what it made out of date to be written down.
+const WRITTEN_WITHIN: Duration = Duration::from_millis(250);
 
 /// Methods that change nothing (RFC 9110, section 9.2.1, and the registry of methods). Whatever is
 /// not known to be safe is not.
@@ -55,6 +58,14 @@ impl Engine {
         self.in_flight.doom(key.as_bytes(), || {
             self.store.remove(key.as_bytes());
         });
+    }
+
+    /// Waits until what was invalidated before cannot come back by the end of this process; not for
+    /// long, if the disk is in trouble.
+    pub async fn invalidations_written(&self) {
+        if let Some(disk) = self.store.disk() {
+            let _ = tokio::time::timeout(WRITTEN_WITHIN, disk.removals_written()).await;
+        }
     }
 
     /// What a passed request changed: after an unsafe one that succeeded, its URL and those that the
@@ -127,6 +138,7 @@ impl Engine {
             head: Arc::new(head),
             pieces: Vec::new(),
             claim: self.arriving.claim(self.object_bytes_max, 0),
+            asked: self.store.disk().map_or(0, |disk| disk.next_sequence()),
         })
     }
 }
@@ -160,6 +172,8 @@ pub struct Posted {
     head: Arc<Head>,
     pieces: Vec<Bytes>,
     claim: Option<Claim>,
+    /// The number of the moment in which it began.
+    asked: u64,
 }
 
 impl Posted {
@@ -178,10 +192,12 @@ impl Posted {
     pub fn finish(mut self) {
         let pieces = std::mem::take(&mut self.pieces);
         let total = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let object = Object { head: self.head.clone(), body: Body::new(total, 0, pieces) };
+        let body = Body::new(total, 0, pieces);
+        let object = Object { head: self.head.clone(), body, asked: self.asked };
         self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
             if self.claim.is_some() {
-                self.engine.keep(&self.key, object, None, &self.request);
+                let change = Change { seen: None, outdated: None, request: &self.request };
+                self.engine.keep(&self.key, object, &change);
             }
         });
     }

@@ -3,6 +3,7 @@
 use super::cache_control::{Directives, delta_seconds};
 use super::date;
 use crate::wire::fields::Fields;
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, SystemTime};
 
 /// What matters here of the request that provoked an answer.
@@ -46,7 +47,7 @@ pub struct Policy {
 }
 
 /// How a stored answer may be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     /// When its age was 0.
     pub born: SystemTime,

@@ -3,15 +3,17 @@
 
 use super::cache_control::split_unquoted;
 use crate::wire::fields::Fields;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// The selecting fields of one stored answer, with what the request said that it answered.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Variant {
     selectors: Box<[(Box<str>, Value)]>,
 }
 
 /// What a request says in one selecting field.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Value {
     Absent,
     /// Accept-Encoding: which of `CODINGS` the client takes.
@@ -54,6 +56,19 @@ impl Variant {
     /// There is no selecting field.
     pub fn is_empty(&self) -> bool {
         self.selectors.is_empty()
+    }
+
+    /// The selecting fields with what the request said in them, for people.
+    pub fn selectors(&self) -> impl Iterator<Item = (&str, Cow<'_, [u8]>)> {
+        self.selectors.iter().map(|(name, value)| {
+            let said = match value {
+                Value::Absent => Cow::Borrowed(&b"(absent)"[..]),
+                Value::Codings(accepted) => Cow::Owned(listed_codings(*accepted).into_bytes()),
+                Value::Languages(list) => Cow::Borrowed(list.trim_end_matches(',').as_bytes()),
+                Value::Text(text) => Cow::Borrowed(&**text),
+            };
+            (&**name, said)
+        })
     }
 
     /// Whether an answer with this variant, and with this Content-Language, answers `request` too.
@@ -103,10 +118,13 @@ impl Value {
 /// nothing.
 pub fn accept_encoding(request: &Fields) -> Option<String> {
     request.first("accept-encoding")?;
-    let accepted = accepted_codings(request);
+    Some(listed_codings(accepted_codings(request)))
+}
+
+fn listed_codings(accepted: u8) -> String {
     let named = CODINGS.iter().enumerate().filter(|(at, _)| accepted & (1 << at) != 0);
     let list: Vec<&str> = named.map(|(_, name)| *name).collect();
-    Some(if list.is_empty() { "identity".into() } else { list.join(", ") })
+    if list.is_empty() { "identity".into() } else { list.join(", ") }
 }
 
 /// Whether a response has no other content codings than those that select between answers.

@@ -69,6 +69,25 @@ impl Fields {
         Self { bytes: bytes.clone(), spans }
     }
 
+    /// The fields of a start line and field lines as `Composer` writes them; `None` for anything
+    /// else.
+    pub fn of_lines(bytes: &Bytes) -> Option<Self> {
+        let mut ends = memchr::memmem::find_iter(bytes, b"\r\n");
+        let mut from = ends.next()? + 2;
+        let mut spans = Vec::new();
+        for end in ends {
+            let line = bytes.get(from..end)?;
+            let colon = memchr::memmem::find(line, b": ")?;
+            std::str::from_utf8(&line[..colon]).ok()?;
+            spans.push(Span {
+                name: place(bytes, &line[..colon]),
+                value: place(bytes, &line[colon + 2..]),
+            });
+            from = end + 2;
+        }
+        (from == bytes.len()).then(|| Self { bytes: bytes.clone(), spans })
+    }
+
     fn name(&self, span: &Span) -> &str {
         // httparse accepts nothing but tchar in a name, so this is always ASCII.
         std::str::from_utf8(self.slice(span.name)).unwrap_or("")

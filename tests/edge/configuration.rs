@@ -188,7 +188,6 @@ cache = true
     let expected = [
         "server.https",
         "server.admin_token_file",
-        "cache.disk",
         "certificate",
         "origin[0].parent",
         "origin.admin",

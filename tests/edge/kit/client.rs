@@ -55,6 +55,17 @@ impl Client {
         read_response(&mut self.stream, true)
     }
 
+    /// The same, if the edge lives to give it: `None` if it does not come, or not as a whole.
+    pub(crate) fn try_answer(&mut self) -> Option<Response> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            if self.stream.read_until(b'\n', &mut head).ok()? == 0 {
+                return None;
+            }
+        }
+        Some(self.answer_behind(head)).filter(|answer| answer.is_whole)
+    }
+
     /// Sends a HEAD request and reads the answer.
     pub(crate) fn ask_head(&mut self, request: impl AsRef<[u8]>) -> Response {
         self.send(request);
@@ -154,8 +165,8 @@ pub(crate) fn read_response(stream: &mut impl BufRead, has_body: bool) -> Respon
         read_chunks(stream, &mut response);
     } else if let Some(length) = response.field("content-length") {
         let length: u64 = length.parse().expect("a length");
-        stream.take(length).read_to_end(&mut response.body).expect("a body");
-        response.is_whole = response.body.len() as u64 == length;
+        let read = stream.take(length).read_to_end(&mut response.body);
+        response.is_whole = read.is_ok() && response.body.len() as u64 == length;
     } else {
         stream.read_to_end(&mut response.body).expect("a body");
     }

@@ -1,6 +1,6 @@
 //! The program under test, as a process of its own.
 
-use super::PATIENCE;
+use super::{Client, PATIENCE};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -70,6 +70,32 @@ impl Brim {
         let file = folder.path().join("edge.toml");
         std::fs::write(&file, text).expect("written");
         Self::spawn(folder, &["run", "--config", path_text(&file)], &[])
+    }
+
+    /// An edge for every host in front of one origin, with a disk tier of 256 MiB in its folder and
+    /// this much memory.
+    pub(crate) fn with_disk(origin: SocketAddr, memory: &str) -> Self {
+        Self::configured(&format!(
+            "[server]\nhttp = ['127.0.0.1:0']\n[cache.memory]\nsize = '{memory}'\n\
+             [cache.disk]\npath = 'disk'\nsize = '256MiB'\n\
+             [[origin]]\nname = 'o'\nservers = ['http://{origin}']\n\
+             [[site]]\nhosts = ['*']\norigin = 'o'\n"
+        ))
+    }
+
+    /// Ended by this signal, and started again in the same folder.
+    pub(crate) fn again_after(mut self, signal: Signal) -> Self {
+        self.signal(signal);
+        self.wait();
+        self.again()
+    }
+
+    /// Started again in the folder of one that has ended.
+    pub(crate) fn again(mut self) -> Self {
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a folder"));
+        let file = folder.path().join("edge.toml");
+        let arguments = ["run", "--config", path_text(&file)];
+        Self::spawn(folder, &arguments, &[])
     }
 
     /// The same, with this certificate authority and no other.
@@ -146,6 +172,27 @@ impl Brim {
         let line = self.stderr.wait_for("admin listener address=");
         let address = line.rsplit('=').next().and_then(|address| address.trim().parse().ok());
         address.expect("an address")
+    }
+
+    /// What a series of the metrics says now; 0 where there is none.
+    pub(crate) fn metric(&self, series: &str) -> u64 {
+        let text = Client::connect(self.admin()).ask(super::get("/metrics")).text();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse().expect("a number"))
+    }
+
+    /// Waits until a series says at least so much.
+    pub(crate) fn wait_for_metric(&self, series: &str, at_least: u64) {
+        self.wait_until(series, |value| value >= at_least);
+    }
+
+    /// Waits until a series says what it should.
+    pub(crate) fn wait_until(&self, series: &str, is_so: impl Fn(u64) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so(self.metric(series)) {
+            assert!(Instant::now() < deadline, "{series} stays at {}", self.metric(series));
+            std::thread::yield_now();
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {

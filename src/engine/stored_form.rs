@@ -1,0 +1,192 @@
+//! What is kept for a key as the disk tier keeps it: one head with everything about all variants,
+//! one body with the small contents behind each other. Larger ones lie in chunks, which the head
+//! names. The first byte of the head is the version of this form; what is of another one, or is
+//! not understood, is a miss.
+
+use super::body::{Body, Chunks};
+use super::object::{Head, Object, Variants};
+use crate::rules::storing::Terms;
+use crate::rules::vary::Variant;
+use crate::store::disk::{Content, Disk};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+const VERSION: u8 = 1;
+/// Larger contents lie in chunks.
+const INLINE_BYTES_MAX: u64 = 16 * 1024;
+/// All small contents of a key together; a change of one variant writes all of them again.
+const INLINE_BYTES_MAX_IN_ALL: u64 = 64 * 1024;
+/// All heads of a key together. The oldest variants are left out for it.
+const HEAD_BYTES_MAX: usize = 512 * 1024;
+
+#[derive(Serialize, Deserialize)]
+struct StoredObject<'a> {
+    status: u16,
+    head: &'a [u8],
+    variant: Variant,
+    additions: Box<[u8]>,
+    terms: Terms,
+    asked: u64,
+    total: u64,
+    lies: Lies,
+}
+
+/// A chunk that is in memory only.
+pub(super) struct Unwritten {
+    pub(super) generation: u64,
+    pub(super) number: u32,
+    pub(super) pieces: Vec<Bytes>,
+}
+
+/// Where a content is.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum Lies {
+    /// Next in the entry's own body.
+    Inline,
+    /// In the chunks of this generation.
+    InChunks(u64),
+}
+
+impl Variants {
+    /// The chunks that have to be written before `to_disk` tells everything. All contents that are
+    /// not small have a place afterwards.
+    pub(super) fn unwritten(&self, disk: &Arc<Disk>) -> Vec<Unwritten> {
+        let mut inline_bytes = 0;
+        let mut unwritten = Vec::new();
+        for body in self.objects.iter().map(|object| &object.body) {
+            if is_inline(body, &mut inline_bytes) {
+                continue;
+            }
+            let mut in_memory = body.chunks_in_memory();
+            if let Some(chunks) = body.chunks() {
+                in_memory.retain(|(number, _)| !disk.has_chunk(chunks.generation(), *number));
+            }
+            if !in_memory.is_empty() {
+                let generation = body.lies_in(Chunks::new(disk)).generation();
+                let chunk = |(number, pieces)| Unwritten { generation, number, pieces };
+                unwritten.extend(in_memory.into_iter().map(chunk));
+            }
+        }
+        unwritten
+    }
+
+    /// As an entry; `None` if there is nothing in it that could be found again.
+    pub(super) fn to_disk(&self) -> Option<Content> {
+        let (mut head, mut body) = (vec![VERSION], Vec::new());
+        let mut inline_bytes = 0;
+        let mut asked = u64::MAX;
+        for object in &self.objects {
+            let lies = if is_inline(&object.body, &mut inline_bytes) {
+                Lies::Inline
+            } else if let Some(chunks) = object.body.chunks() {
+                Lies::InChunks(chunks.generation())
+            } else {
+                continue;
+            };
+            let Ok(terms) = object.head.terms else { continue };
+            let stored = StoredObject {
+                status: object.head.status,
+                head: object.head.bytes(),
+                variant: object.head.variant.clone(),
+                additions: object.head.additions.clone(),
+                terms,
+                asked: object.asked,
+                total: object.body.total(),
+                lies,
+            };
+            let Ok(bytes) = postcard::to_stdvec(&stored) else { continue };
+            if head.len() + bytes.len() > HEAD_BYTES_MAX {
+                break;
+            }
+            head.extend_from_slice(&bytes);
+            asked = asked.min(object.asked);
+            if matches!(lies, Lies::Inline) {
+                let mut part = 0..object.body.total();
+                while part.start < part.end {
+                    let pieces = object.body.take(&mut part)?;
+                    pieces.iter().flatten().for_each(|piece| body.extend_from_slice(piece));
+                }
+            }
+        }
+        let content = Content { tags: Bytes::new(), head: head.into(), body: body.into(), asked };
+        (content.head.len() > 1).then_some(content)
+    }
+
+    /// What was stored.
+    pub(super) fn of_disk(content: &Content, disk: &Arc<Disk>) -> Option<Self> {
+        let object = |kept: Kept| {
+            let total = kept.total;
+            let body = match kept.body {
+                KeptBody::Inline(bytes) => Body::new(total, 0, vec![bytes]),
+                KeptBody::InChunks(generation) => {
+                    Body::on_disk(total, Chunks::of(disk, generation))
+                }
+            };
+            Arc::new(Object { head: Arc::new(kept.head), body, asked: kept.asked })
+        };
+        let kept = read(content)?;
+        Some(Self::of(kept.into_iter().map(object).collect()))
+    }
+}
+
+/// One of the answers that an entry of the disk tier holds.
+#[derive(Debug)]
+pub struct Kept {
+    /// Its head.
+    pub head: Head,
+    /// The number of the moment in which the origin was asked for it.
+    pub asked: u64,
+    /// Length of the content.
+    pub total: u64,
+    /// The content.
+    pub body: KeptBody,
+}
+
+/// Where a content is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum KeptBody {
+    /// Here.
+    Inline(Bytes),
+    /// In the chunks of this generation.
+    InChunks(u64),
+}
+
+/// What an entry holds, the newest first; never empty. `None` if it is not
+/// understood.
+pub fn read(content: &Content) -> Option<Vec<Kept>> {
+    let (&version, mut rest) = content.head.split_first()?;
+    if version != VERSION {
+        return None;
+    }
+    let mut inline = content.body.clone();
+    let mut all = Vec::new();
+    while !rest.is_empty() {
+        let (stored, after): (StoredObject<'_>, _) = postcard::take_from_bytes(rest).ok()?;
+        rest = after;
+        let StoredObject { status, head, variant, additions, terms, asked, total, lies } = stored;
+        let head = Head::stored(status, Bytes::copy_from_slice(head), variant, additions, terms)?;
+        let body = match lies {
+            Lies::Inline => {
+                let bytes = usize::try_from(total).ok().filter(|bytes| *bytes <= inline.len())?;
+                KeptBody::Inline(inline.split_to(bytes))
+            }
+            Lies::InChunks(generation) => KeptBody::InChunks(generation),
+        };
+        all.push(Kept { head, asked, total, body });
+    }
+    (!all.is_empty()).then_some(all)
+}
+
+fn is_inline(body: &Body, inline_bytes: &mut u64) -> bool {
+    let is_small = body.total() <= INLINE_BYTES_MAX
+        && *inline_bytes + body.total() <= INLINE_BYTES_MAX_IN_ALL
+        && body.is_in_memory();
+    if is_small {
+        *inline_bytes += body.total();
+    }
+    is_small
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! Objects on their way between memory and disk: down when they are asked for a second time, up
+//! when they are read again and again. Neither keeps a client waiting.
+
+use super::body::Body;
+use super::object::{Object, Variants};
+use super::stored_form::Unwritten;
+use super::{Engine, InStore};
+use crate::metrics::{CacheReport, DiskReport, TierReport};
+use crate::rules::key::Key;
+use crate::store::disk::{Content, Disk, Health, Receipt};
+use crate::store::{Move, Value};
+use std::sync::Arc;
+
+/// Objects whose content is larger than this share of what one object may take in memory stay on the
+/// disk: the device's own cache in memory is as good for them.
+const PROMOTED_SHARE: u64 = 8;
+
+impl Value for Variants {
+    fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+
+    fn to_disk(&self) -> Option<Content> {
+        Self::to_disk(self)
+    }
+
+    fn of_disk(content: &Content, disk: &Arc<Disk>) -> Option<Self> {
+        Self::of_disk(content, disk)
+    }
+}
+
+impl Engine {
+    /// How both tiers are.
+    pub(super) fn report(&self) -> CacheReport {
+        let memory = self.store.memory();
+        let memory = TierReport { bytes: memory.bytes(), objects: memory.entries() };
+        let disk = self.store.disk().map(|disk| {
+            let stats = disk.stats();
+            DiskReport {
+                tier: TierReport { bytes: stats.live_bytes, objects: stats.entries },
+                file_bytes: stats.file_bytes,
+                evicted: stats.evicted,
+                written: stats.written,
+                dropped: stats.dropped,
+                corrupt: stats.corrupt,
+                is_degraded: matches!(disk.health(), Health::Degraded(_)),
+            }
+        });
+        CacheReport { memory, disk }
+    }
+
+    /// What is stored for a key.
+    pub(super) async fn stored(self: &Arc<Self>, key: &Key) -> Option<InStore<Variants>> {
+        if let Some(found) = self.store.get(key.as_bytes()) {
+            if self.store.is_to_be_written(&found.value) {
+                self.demote(key, &found.value);
+            }
+            return Some(found);
+        }
+        let found = self.store.read(key.as_bytes()).await?;
+        if found.is_wanted_in_memory {
+            self.promote(key, &found);
+        }
+        Some(found)
+    }
+
+    /// A key has a new value. Called while nobody else can change it.
+    pub(super) fn changed(self: &Arc<Self>, key: &Key, variants: Arc<Variants>) {
+        self.store.insert(key.as_bytes(), variants.clone());
+        let Some(disk) = self.store.disk() else { return };
+        let lies_on_disk = |object: &Arc<Object>| object.body.chunks().is_some();
+        let is_wanted = self.store.is_for_disk(key.as_bytes());
+        if !(is_wanted || variants.objects.iter().any(lies_on_disk)) {
+            if disk.may_have(key.as_bytes()) {
+                disk.remove(key.as_bytes());
+            }
+            return;
+        }
+        if !self.store.claim_writing(&variants) {
+            // A hit has had it written meanwhile; what it replaces may not be found until then.
+            disk.remove(key.as_bytes());
+            return;
+        }
+        if variants.unwritten(disk).is_empty() {
+            self.store.write(key.as_bytes(), &variants);
+        } else {
+            // What it replaces may not be found while it is being written.
+            disk.remove(key.as_bytes());
+            let begun = self.store.begin_move(key.as_bytes(), &variants);
+            self.write(disk, key, &variants, begun);
+        }
+    }
+
+    /// Has a value written to the disk that was found in memory.
+    fn demote(self: &Arc<Self>, key: &Key, variants: &Arc<Variants>) {
+        let Some(disk) = self.store.disk().filter(|_| self.store.claim_writing(variants)) else {
+            return;
+        };
+        let mut begun = None;
+        self.in_flight.locked(key.as_bytes(), || {
+            let now = self.store.get(key.as_bytes());
+            if now.is_some_and(|now| Arc::ptr_eq(&now.value, variants)) {
+                begun = Some(self.store.begin_move(key.as_bytes(), variants));
+            }
+        });
+        match begun {
+            Some(begun) => self.write(disk, key, variants, begun),
+            None => self.store.give_up_writing(variants),
+        }
+    }
+
+    /// The chunks come first, at the pace of the disk.
+    fn write(self: &Arc<Self>, disk: &Arc<Disk>, key: &Key, variants: &Arc<Variants>, begun: Move) {
+        let (engine, disk) = (self.clone(), disk.clone());
+        let (key, variants) = (key.clone(), variants.clone());
+        tokio::spawn(async move {
+            let is_ready = engine.write_chunks(&disk, variants.unwritten(&disk)).await;
+            engine.in_flight.locked(key.as_bytes(), || {
+                // Found on its way to the disk until it is there.
+                if is_ready && engine.store.is_moving(key.as_bytes(), begun) {
+                    engine.store.write(key.as_bytes(), &variants);
+                    engine.store.end_move(key.as_bytes(), begun);
+                } else {
+                    engine.store.end_move(key.as_bytes(), begun);
+                    engine.store.give_up_writing(&variants);
+                }
+            });
+        });
+    }
+
+    async fn write_chunks(&self, disk: &Arc<Disk>, chunks: Vec<Unwritten>) -> bool {
+        if chunks.is_empty() {
+            return true;
+        }
+        let Ok(_place) = self.moves.try_acquire() else { return false };
+        for Unwritten { generation, number, pieces } in chunks {
+            if !(disk.has_room().await && disk.put_chunk(generation, number, pieces)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Takes a value into memory that was read from the disk.
+    fn promote(self: &Arc<Self>, key: &Key, found: &InStore<Variants>) {
+        let (engine, key, found) = (self.clone(), key.clone(), found.clone());
+        tokio::spawn(async move {
+            let value = engine.loaded(&found.value).await;
+            engine.in_flight.locked(key.as_bytes(), || {
+                let is_unchanged = engine.store.is_unchanged(key.as_bytes(), Some(&found));
+                if is_unchanged && engine.store.get(key.as_bytes()).is_none() {
+                    engine.store.insert(key.as_bytes(), value);
+                }
+            });
+        });
+    }
+
+    /// The same value with the smaller ones of its contents in memory.
+    async fn loaded(&self, variants: &Arc<Variants>) -> Arc<Variants> {
+        let bytes_max = self.object_bytes_max / PROMOTED_SHARE;
+        let Ok(_place) = self.moves.try_acquire() else { return variants.clone() };
+        let mut objects = Vec::with_capacity(variants.objects.len());
+        for object in &variants.objects {
+            let (body, total) = (&object.body, object.body.total());
+            let claim = self.arriving.claim(bytes_max, total).filter(|_| !body.is_in_memory());
+            let loaded = match claim {
+                Some(_room) => load(body).await,
+                None => None,
+            };
+            objects.push(match loaded {
+                Some(body) => Arc::new(Object { body, ..Object::clone(object) }),
+                None => object.clone(),
+            });
+        }
+        Arc::new(Variants { objects, receipt: variants.receipt.clone() })
+    }
+}
+
+/// A content that lies on the disk, in memory; `None` if some of it is missing.
+async fn load(body: &Body) -> Option<Body> {
+    let mut part = 0..body.total();
+    let mut pieces = Vec::new();
+    while part.start < part.end {
+        pieces.extend(body.read(&mut part).await?.into_iter().flatten());
+    }
+    let loaded = Body::new(body.total(), 0, pieces);
+    if let Some(chunks) = body.chunks() {
+        loaded.lies_in(chunks.clone());
+    }
+    Some(loaded)
+}

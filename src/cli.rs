@@ -3,6 +3,7 @@
 use crate::commands;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -52,6 +53,19 @@ Examples:
   brim demo --origin http://127.0.0.1:3000     in front of your own server
   brim demo --origin-only                      the embedded site alone, without an edge")]
     Demo(Demo),
+    /// Look into the folder of the disk tier.
+    ///
+    /// Nothing is changed and nothing is claimed: the edge that uses the folder may go on running.
+    #[command(after_help = "\
+Examples:
+  brim store stat --path /var/lib/brim         what is in it, segment by segment
+  brim store verify --path /var/lib/brim       compare everything with its checksums
+  brim store ls --path /var/lib/brim | head    what is kept
+  brim store dump --path /var/lib/brim http://www.example.com/a.css")]
+    Store {
+        #[command(subcommand)]
+        command: Store,
+    },
     /// Print a completion script for a shell.
     #[command(after_help = "\
 Examples:
@@ -85,6 +99,73 @@ struct Demo {
     origin_only: bool,
 }
 
+#[derive(Subcommand)]
+enum Store {
+    /// Count what is in it, in all and for each segment.
+    #[command(after_help = "\
+Example:
+  brim store stat --path /var/lib/brim --json")]
+    Stat {
+        #[command(flatten)]
+        folder: StoreFolder,
+        /// For machines: one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read everything and compare it with its checksums.
+    #[command(after_help = "\
+One line for each thing that is bad: file, offset, what is wrong, and the key where it is known.
+Exits with 1 if there is any.
+
+Example:
+  brim store verify --path /var/lib/brim || echo 'the device loses data'")]
+    Verify {
+        #[command(flatten)]
+        folder: StoreFolder,
+    },
+    /// List what is kept: bytes, age and key, one line an entry.
+    #[command(after_help = "\
+Bytes are what the entry takes on the device, less what lies in chunks.
+
+Example:
+  brim store ls --path /var/lib/brim | sort -n | tail")]
+    Ls {
+        #[command(flatten)]
+        folder: StoreFolder,
+        /// For machines: one JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what is stored for a key: head lines, an empty line, the body.
+    #[command(after_help = "\
+KEY is what `ls` shows, or a URL where only one site keeps something for it. On a terminal, control
+bytes of the body are shown as \\xNN; a file or a pipe gets the body as it is.
+
+Examples:
+  brim store dump --path /var/lib/brim 'www.example.com www.example.com/a.css?v=1'
+  brim store dump --path /var/lib/brim --head http://www.example.com/a.css?v=1")]
+    Dump {
+        #[command(flatten)]
+        folder: StoreFolder,
+        /// Only the head lines, and in front of them what is known about the answer, marked by `#`.
+        #[arg(long)]
+        head: bool,
+        /// Of several answers for one key, this one.
+        #[arg(long, value_name = "NUMBER")]
+        variant: Option<NonZeroUsize>,
+        /// What to print.
+        #[arg(required = true, value_name = "KEY")]
+        key: Vec<String>,
+    },
+}
+
+#[derive(Args)]
+struct StoreFolder {
+    /// The folder, `cache.disk.path` of the configuration.
+    #[arg(short, long, value_name = "DIR")]
+    path: PathBuf,
+}
+
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
@@ -92,6 +173,16 @@ pub fn main() -> ExitCode {
         Command::Check(file) => commands::check::check(&file.config),
         Command::Demo(demo) if demo.origin_only => commands::demo::origin_only(demo.listen),
         Command::Demo(demo) => commands::demo::demo(demo.listen, demo.origin),
+        Command::Store { command } => match command {
+            Store::Stat { folder, json } => commands::store::stat(&folder.path, json),
+            Store::Verify { folder } => commands::store::verify(&folder.path),
+            Store::Ls { folder, json } => commands::store::ls(&folder.path, json),
+            // Written without quotes, the shell has made words of it.
+            Store::Dump { folder, head, variant, key } => {
+                let part = commands::store::Part { only_head: head, variant };
+                commands::store::dump(&folder.path, &key.join(" "), part)
+            }
+        },
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "brim", &mut std::io::stdout());
             ExitCode::SUCCESS

@@ -6,11 +6,16 @@ use crate::kit::Command;
 fn help_shows_the_commands_with_examples() {
     let help = Command::run(&["--help"]);
     assert_eq!(help.code, Some(0));
-    for part in ["run", "check", "demo", "completions", "Examples:", "Exit codes"] {
+    for part in ["run", "check", "demo", "store", "completions", "Examples:", "Exit codes"] {
         assert!(help.stdout.contains(part), "{part} in {}", help.stdout);
     }
-    for command in ["run", "check", "demo", "completions"] {
+    for command in ["run", "check", "demo", "store", "completions"] {
         let help = Command::run(&[command, "--help"]);
+        assert_eq!(help.code, Some(0));
+        assert!(help.stdout.contains("Example"), "{command}: {}", help.stdout);
+    }
+    for command in ["stat", "verify", "ls", "dump"] {
+        let help = Command::run(&["store", command, "--help"]);
         assert_eq!(help.code, Some(0));
         assert!(help.stdout.contains("Example"), "{command}: {}", help.stdout);
     }
@@ -32,6 +37,10 @@ fn wrong_usage_exits_with_two() {
         &["demo", "--origin", "ftp://a"],
         &["demo", "--origin", "http://a/path"],
         &["demo", "--listen", "8080"],
+        &["store"],
+        &["store", "stat"],
+        &["store", "repair", "--path", "."],
+        &["store", "dump", "--path", "."],
     ] {
         let finished = Command::run(arguments);
         assert_eq!(finished.code, Some(2), "{arguments:?}");

@@ -25,5 +25,6 @@ mod ranges;
 mod shutdown;
 mod sites;
 mod stale;
+mod store_commands;
 mod tls_origins;
 mod upgrades;

@@ -1,12 +1,13 @@
 //! Answers out of the cache: stored objects at once, and those that are being fetched as they come.
 
+use super::content::{Content, Rests};
 use super::own::{Own, Recipient};
 use super::shape::{self, Shape, Story, put};
 use crate::access_log::Record;
 use crate::config::Limits;
 use crate::engine::{
-    Answer, ArrivalReader, Engine, Event, Found, Head, Object, PIECES_MAX, Pieces, ReadEnd,
-    Request, Ticket, Verdict,
+    Answer, Engine, Event, Found, Head, Object, PIECES_MAX, Pieces, ReadEnd, Request, Ticket,
+    Verdict,
 };
 use crate::metrics::Metrics;
 use crate::outcome::{Forward, Outcome, Staleness};
@@ -30,9 +31,6 @@ use tokio::sync::Mutex;
 
 /// Answers of others that may turn out not to fit before a client asks for itself alone.
 const ROUNDS_SHARED: usize = 3;
-
-/// How often one answer is gone on with after its client fell behind.
-const RESTS_MAX: usize = 3;
 
 /// One request to be answered out of the cache.
 pub(super) struct Exchange<'a> {
@@ -489,8 +487,7 @@ impl Exchange<'_> {
                 Event::Interim(_) => {}
             }
         };
-        let now = SystemTime::now();
-        if !self.engine.is_rest(&answer, content.head(), part.start, now) {
+        if !answer.is_rest_of(content.head(), part.start, SystemTime::now()) {
             return None;
         }
         let place = ticket.take_reader().or_else(|| answer.arrival.reader(part.start))?;
@@ -525,23 +522,6 @@ impl Exchange<'_> {
         let to = Recipient { story, ..Recipient::of(self.request.head, persistent) };
         own.send(writer, to, record).await?;
         Ok(Ended::Sent(persistent))
-    }
-}
-
-/// How often one answer was gone on with after its client fell behind or chunks were missing.
-#[derive(Default)]
-struct Rests {
-    count: usize,
-    last_at: Option<u64>,
-}
-
-impl Rests {
-    /// What is completed for all may be gone on with as long as it gets further.
-    fn may_go_on(&mut self, content: &Content<'_>, at: u64) -> bool {
-        let is_for_all = content.object().is_some_and(|object| object.is_in_chunks());
-        let gets_further = self.last_at.replace(at) != Some(at);
-        self.count += 1;
-        self.count <= RESTS_MAX || is_for_all && gets_further
     }
 }
 
@@ -589,74 +569,6 @@ struct Segment {
 impl Segment {
     fn of(part: Range<u64>) -> Self {
         Self { before: Vec::new(), part }
-    }
-}
-
-/// Where content comes from.
-enum Content<'a> {
-    Stored(Cow<'a, Arc<Object>>),
-    Arriving {
-        answer: Arc<Answer>,
-        place: ArrivalReader,
-        /// What there is before and behind it.
-        object: Option<Arc<Object>>,
-    },
-}
-
-impl Content<'_> {
-    /// Takes what is there off the front of `part`; `None` if it has to be waited for.
-    fn ready(&mut self, part: &mut Range<u64>) -> Option<Result<Pieces, ReadEnd>> {
-        match self {
-            Self::Stored(object) => object.body.take(part).map(Ok),
-            Self::Arriving { answer, place, object } => {
-                if answer.brings(part.start) {
-                    return place
-                        .ready(part)
-                        .filter(|taken| !matches!(taken, Err(ReadEnd::Lagged)));
-                }
-                let mut here = answer.part_beside(part);
-                let taken = object.as_ref()?.body.take(&mut here).map(Ok);
-                part.start = here.start;
-                taken
-            }
-        }
-    }
-
-    async fn wait(&mut self, part: &mut Range<u64>) -> Result<Pieces, ReadEnd> {
-        match self {
-            Self::Stored(object) => object.body.read(part).await.ok_or(ReadEnd::Lagged),
-            Self::Arriving { answer, place, object } => {
-                if answer.brings(part.start) {
-                    return match place.next(part).await {
-                        Err(ReadEnd::Lagged) => {
-                            answer.arrival.read_behind(part).await.ok_or(ReadEnd::Lagged)
-                        }
-                        read => read,
-                    };
-                }
-                let object = object.as_ref().ok_or(ReadEnd::Lagged)?;
-                let mut here = answer.part_beside(part);
-                let read = object.body.read(&mut here).await.ok_or(ReadEnd::Lagged);
-                part.start = here.start;
-                read
-            }
-        }
-    }
-
-    /// The object that it is part of, as far as there is one.
-    fn object(&self) -> Option<&Arc<Object>> {
-        match self {
-            Self::Stored(object) => Some(object),
-            Self::Arriving { object, .. } => object.as_ref(),
-        }
-    }
-
-    /// The head of the response whose content it is.
-    fn head(&self) -> &Arc<Head> {
-        match self {
-            Self::Stored(object) => &object.head,
-            Self::Arriving { answer, .. } => &answer.head,
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::arrival::{Arrival, ArrivalReader};
 use super::object::{Head, Object};
+use crate::rules::conditional;
 use crate::rules::storing::Refusal;
 use crate::rules::vary::Variant;
 use crate::upstream::Fault;
@@ -14,6 +15,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 use tokio::sync::Notify;
 
 /// How far ahead of what has arrived a part may begin for a client to wait for it.
@@ -128,6 +130,11 @@ impl Answer {
     pub fn holds(&self, part: &Range<u64>) -> bool {
         let own = self.part.as_ref();
         own.is_none_or(|own| own.start <= part.start && part.end <= own.end)
+    }
+
+    /// Whether it goes on at this place with the content of a head.
+    pub fn is_rest_of(&self, head: &Head, at: u64, now: SystemTime) -> bool {
+        self.brings(at) && conditional::are_the_same_bytes(&self.head.fields, &head.fields, now)
     }
 
     /// As much from the front of `part` as lies before or behind what the origin sends.

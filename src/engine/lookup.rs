@@ -8,7 +8,7 @@ use super::{Engine, InStore};
 use crate::config::Site;
 use crate::outcome::{Forward, Outcome, Staleness};
 use crate::rules::cache_control::Demands;
-use crate::rules::conditional;
+use crate::rules::conditional::{self, Condition};
 use crate::rules::freshness::{Trouble, Use};
 use crate::rules::key::Key;
 use crate::rules::range::{self, Resolved};
@@ -105,7 +105,11 @@ impl Request<'_> {
         if body.is_in_memory() || self.is_head() {
             return None;
         }
-        let fields = &self.head.fields;
+        let (fields, head) = (&self.head.fields, &object.head);
+        let condition = conditional::evaluate(fields, head.status, &head.fields, self.now);
+        if condition != Condition::Met {
+            return None;
+        }
         let applies = || conditional::range_applies(fields, &object.head.fields, self.now);
         match self.ranges().filter(|_| applies()) {
             None => body.gap(&(0..body.total())),
@@ -370,11 +374,6 @@ impl Engine {
         let forbids_storing = task.forbids_storing || !is_for_all;
         tokio::spawn(Task { forbids_storing, ..task }.run());
         Some(ticket)
-    }
-
-    /// Whether an answer goes on at this place with the content of a head.
-    pub fn is_rest(&self, answer: &super::Answer, head: &Head, at: u64, now: SystemTime) -> bool {
-        answer.brings(at) && conditional::are_the_same_bytes(&answer.head.fields, &head.fields, now)
     }
 
     fn need(

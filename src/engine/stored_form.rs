@@ -7,7 +7,8 @@ use super::body::{Body, Chunks};
 use super::object::{Head, Object, Variants};
 use crate::rules::storing::Terms;
 use crate::rules::vary::Variant;
-use crate::store::disk::{Content, Disk};
+use crate::store::Value;
+use crate::store::disk::{Content, Disk, Receipt};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -70,9 +71,15 @@ impl Variants {
         }
         unwritten
     }
+}
 
-    /// As an entry; `None` if there is nothing in it that could be found again.
-    pub(super) fn to_disk(&self) -> Option<Content> {
+impl Value for Variants {
+    fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+
+    /// `None` if there is nothing in it that could be found again.
+    fn to_disk(&self) -> Option<Content> {
         let (mut head, mut body) = (vec![VERSION], Vec::new());
         let mut inline_bytes = 0;
         let mut asked = u64::MAX;
@@ -113,8 +120,7 @@ impl Variants {
         (content.head.len() > 1).then_some(content)
     }
 
-    /// What was stored.
-    pub(super) fn of_disk(content: &Content, disk: &Arc<Disk>) -> Option<Self> {
+    fn of_disk(content: &Content, disk: &Arc<Disk>) -> Option<Self> {
         let object = |kept: Kept| {
             let total = kept.total;
             let body = match kept.body {

@@ -7,27 +7,13 @@ use super::stored_form::Unwritten;
 use super::{Engine, InStore};
 use crate::metrics::{CacheReport, DiskReport, TierReport};
 use crate::rules::key::Key;
-use crate::store::disk::{Content, Disk, Health, Receipt};
-use crate::store::{Move, Value};
+use crate::store::Move;
+use crate::store::disk::{Disk, Health};
 use std::sync::Arc;
 
 /// Objects whose content is larger than this share of what one object may take in memory stay on the
 /// disk: the device's own cache in memory is as good for them.
 const PROMOTED_SHARE: u64 = 8;
-
-impl Value for Variants {
-    fn receipt(&self) -> &Receipt {
-        &self.receipt
-    }
-
-    fn to_disk(&self) -> Option<Content> {
-        Self::to_disk(self)
-    }
-
-    fn of_disk(content: &Content, disk: &Arc<Disk>) -> Option<Self> {
-        Self::of_disk(content, disk)
-    }
-}
 
 impl Engine {
     /// How both tiers are.
@@ -68,24 +54,19 @@ impl Engine {
     pub(super) fn changed(self: &Arc<Self>, key: &Key, variants: Arc<Variants>) {
         self.store.insert(key.as_bytes(), variants.clone());
         let Some(disk) = self.store.disk() else { return };
-        let lies_on_disk = |object: &Arc<Object>| object.body.chunks().is_some();
-        let is_wanted = self.store.is_for_disk(key.as_bytes());
-        if !(is_wanted || variants.objects.iter().any(lies_on_disk)) {
-            if disk.may_have(key.as_bytes()) {
-                disk.remove(key.as_bytes());
-            }
-            return;
+        let lies_on_disk = |object: &Arc<Object>| object.is_in_chunks();
+        let is_wanted =
+            self.store.is_for_disk(key.as_bytes()) || variants.objects.iter().any(lies_on_disk);
+        // Or else a hit has it written.
+        let is_ours = is_wanted && self.store.claim_writing(&variants);
+        if is_ours && variants.unwritten(disk).is_empty() {
+            return self.store.write(key.as_bytes(), &variants);
         }
-        if !self.store.claim_writing(&variants) {
-            // A hit has had it written meanwhile; what it replaces may not be found until then.
+        // What it replaces may not be found, neither instead of it nor until it is written.
+        if disk.may_have(key.as_bytes()) {
             disk.remove(key.as_bytes());
-            return;
         }
-        if variants.unwritten(disk).is_empty() {
-            self.store.write(key.as_bytes(), &variants);
-        } else {
-            // What it replaces may not be found while it is being written.
-            disk.remove(key.as_bytes());
+        if is_ours {
             let begun = self.store.begin_move(key.as_bytes(), &variants);
             self.write(disk, key, &variants, begun);
         }

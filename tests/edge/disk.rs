@@ -281,6 +281,41 @@ fn only_what_is_missing_is_fetched() {
 }
 
 #[test]
+fn who_has_it_already_costs_no_fetch_of_what_is_missing() {
+    let file = LargeFile::of(40 * MIB);
+    let brim = Brim::with_disk(file.origin.address(), "32MiB");
+    let mut client = Client::connect(brim.address());
+    client.ask(range("0-9"));
+    brim.wait_for_metric(ON_DISK, 1);
+    let answer = client.ask(get_with("/large", "If-None-Match: \"one\"\r\n"));
+    assert_eq!((answer.status, is_hit(&answer)), (304, true), "{}", answer.told());
+    assert_eq!(file.origin.requests(), 1);
+}
+
+#[test]
+fn slow_readers_of_what_is_on_the_disk_cost_a_bounded_amount() {
+    const LEN: usize = 100 * MIB;
+    let file = LargeFile::of(LEN);
+    let brim = Brim::with_disk(file.origin.address(), "32MiB");
+    let before = brim.peak_rss_bytes();
+    let begin = |_| {
+        let mut client = Client::connect(brim.address());
+        client.send(get("/large"));
+        client.read_exactly(1000);
+        client
+    };
+    // While it is fetched, and when all of it is there.
+    let mut slow: Vec<Client> = (0..50).map(begin).collect();
+    brim.wait_for_metric(ON_DISK, 1);
+    slow.extend((50..100).map(begin));
+    let answer = Client::connect(brim.address()).ask(get("/large"));
+    assert!(answer.body.len() == LEN && is_hit(&answer), "{}", answer.told());
+    let grown = brim.peak_rss_bytes() - before;
+    assert!(grown < 64 * MIB as u64, "{} MiB", grown / MIB as u64);
+    assert_eq!(file.origin.requests(), 1);
+}
+
+#[test]
 fn parts_of_another_version_are_never_put_together() {
     let file = LargeFile::of(40 * MIB);
     let brim = Brim::with_disk(file.origin.address(), "32MiB");

@@ -136,7 +136,7 @@ async fn a_full_device_leaves_the_tier_with_less() {
         disk.put(&key(number), version.content(), &receipt);
         disk.settled().await;
         if receipt.load(Ordering::Acquire) == NOT_WRITTEN {
-            std::thread::sleep(Duration::from_millis(5));
+            wait_until(|| disk.is_storing(), || format!("{:?}", disk.health()));
         } else {
             assert_eq!(get(&disk, number).await, Some(version));
             written += 1;

@@ -52,7 +52,7 @@ pub(crate) fn wait_until(mut is_so: impl FnMut() -> bool, shown: impl Fn() -> St
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < deadline, "still not: {}", shown());
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::yield_now();
     }
 }
 

@@ -117,8 +117,8 @@ impl Task {
         let mut trailers = match self.read(body, &answer, &mut keeping, &mut connection).await {
             Ok(trailers) => trailers,
             Err(stop) => {
-                if matches!(stop, Stop::Abandoned) {
-                    self.keep(&answer, answer.place(), keeping);
+                if let (Stop::Abandoned, Some(place)) = (&stop, answer.place()) {
+                    self.keep(&answer, place, keeping);
                 }
                 return answer.arrival.finish(Over::Broken(stop.fault()));
             }
@@ -137,7 +137,7 @@ impl Task {
                 spill.finish().await;
             }
             // Stored before the last reader is told, so that its next request finds it.
-            self.keep(&answer, Some(place), keeping);
+            self.keep(&answer, place, keeping);
         }
         // For the next request of whoever is told now.
         if response.persistent && !connection.idle_timeout.is_zero() {
@@ -343,8 +343,7 @@ impl Task {
     }
 
     /// Puts what came into the store: how long the whole is, and where this part of it begins.
-    fn keep(&self, answer: &Answer, place: Option<(u64, u64)>, keeping: Keeping) {
-        let Some((total, start)) = place else { return };
+    fn keep(&self, answer: &Answer, (total, start): (u64, u64), keeping: Keeping) {
         // What somebody had begun to read may be purged by now: its parts alone make no object.
         if self.rest.as_ref().is_some_and(|rest| rest.before.is_none()) {
             return;

@@ -32,15 +32,15 @@ impl Evacuation {
         &self.segment
     }
 
-    /// How much of it has been looked at, of 1.
-    pub(super) fn progress(&self) -> f64 {
-        self.next as f64 / self.entries.len().max(1) as f64
-    }
-
-    /// The next record that was read since, and is still wanted; the slots of those before it are
-    /// gone.
-    pub(super) fn next_wanted(&mut self, tier: &Tier) -> Option<(FooterEntry, Location)> {
-        while let Some(entry) = self.entries.get(self.next) {
+    /// The next record that was read since, in this share of it: what is read later is looked at
+    /// later.
+    pub(super) fn next_wanted(
+        &mut self,
+        tier: &Tier,
+        progress: f64,
+    ) -> Option<(FooterEntry, Location)> {
+        let end = (self.entries.len() as f64 * progress) as usize;
+        while let Some(entry) = self.entries.get(self.next).filter(|_| self.next < end) {
             self.next += 1;
             let from = Location::of(self.segment.id, entry);
             let touched = tier.index.shard(entry.hash).touched_at(entry.hash, from);

@@ -77,6 +77,15 @@
 //! | 17 | 7 | 0 |
 //! | 24 | | payload, zeros up to a multiple of 8 |
 
+mod footer;
+mod log;
+
+pub use footer::{
+    FOOTER_ENTRY_BYTES, FooterEntry, TRAILER_BYTES, Trailer, encode_footer, footer_bytes,
+    parse_footer_entries,
+};
+pub use log::{LOG_HEAD_BYTES, LOG_KEY_BYTES, LogEntry, encode_log_head, parse_log_head};
+
 use bytes::Bytes;
 use crc32c::{crc32c, crc32c_append};
 use siphasher::sip::SipHasher13;
@@ -93,14 +102,6 @@ pub const SUPERBLOCK_BYTES: usize = 64;
 pub const SEGMENT_HEAD_BYTES: usize = 64;
 /// Of a record before its key.
 pub const RECORD_HEAD_BYTES: usize = 64;
-/// Of a record's place in the footer.
-pub const FOOTER_ENTRY_BYTES: usize = 24;
-/// Of the footer's end.
-pub const TRAILER_BYTES: usize = 64;
-/// Of the purge log's head.
-pub const LOG_HEAD_BYTES: usize = 16;
-/// Of an entry of the purge log that names a key.
-pub const LOG_KEY_BYTES: usize = LOG_ENTRY_HEAD_BYTES + 8;
 /// Of a segment's file, footer included.
 pub const SEGMENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Records of a segment: this bounds what its footer takes in memory.
@@ -114,14 +115,9 @@ pub const PART_BYTES_MAX: usize = 1024 * 1024;
 pub const RUN_SHIFT: u32 = 44;
 
 const BLOCK: usize = super::BLOCK_BYTES as usize;
-const LOG_ENTRY_HEAD_BYTES: usize = 24;
 const SUPERBLOCK_MAGIC: &[u8; 8] = b"BrimStor";
 const SEGMENT_MAGIC: &[u8; 8] = b"BrimSegm";
 const RECORD_MAGIC: &[u8; 4] = b"BRc1";
-const TRAILER_MAGIC: &[u8; 8] = b"BrimFoot";
-const LOG_MAGIC: &[u8; 8] = b"BrimPurg";
-const LOG_KIND_KEY: u8 = 1;
-const LOG_KIND_ALL: u8 = 2;
 
 /// Why bytes are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -521,219 +517,11 @@ impl WholeRecord {
     }
 }
 
-/// A record's place, as the footer has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FooterEntry {
-    /// Of the key.
-    pub hash: u64,
-    /// The record's.
-    pub sequence: u64,
-    /// From the start of the segment.
-    pub offset: u64,
-    /// Of the whole record.
-    pub length: u64,
-}
-
-/// The very end of a sealed segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trailer {
-    /// How many entries the footer has.
-    pub entries: u32,
-    /// The segment's.
-    pub id: u32,
-    /// Smallest of all records; `u64::MAX` without any.
-    pub sequence_min: u64,
-    /// Largest of all records.
-    pub sequence_max: u64,
-    /// Seconds since 1970.
-    pub sealed: u64,
-    /// Of the entries before it.
-    pub entries_checksum: u32,
-}
-
-impl Trailer {
-    /// Reads one from the last 64 bytes of a file.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Bad> {
-        if bytes.len() < TRAILER_BYTES {
-            return Err(Bad::Short);
-        }
-        if &bytes[56..64] != TRAILER_MAGIC {
-            return Err(Bad::Foreign);
-        }
-        check(bytes, 0, 8..TRAILER_BYTES)?;
-        let trailer = Self {
-            entries_checksum: u32_at(bytes, 4),
-            entries: u32_at(bytes, 8),
-            id: u32_at(bytes, 12),
-            sequence_min: u64_at(bytes, 16),
-            sequence_max: u64_at(bytes, 24),
-            sealed: u64_at(bytes, 32),
-        };
-        if trailer.entries as usize > SEGMENT_RECORDS_MAX {
-            return Err(Bad::Value);
-        }
-        Ok(trailer)
-    }
-
-    /// Bytes of the entries before it.
-    pub fn entries_bytes(&self) -> usize {
-        self.entries as usize * FOOTER_ENTRY_BYTES
-    }
-}
-
-/// A footer as it is written after the last record.
-pub fn encode_footer(id: u32, sealed: u64, entries: &[FooterEntry]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(footer_bytes(entries.len()) as usize);
-    for entry in entries {
-        out.extend_from_slice(&entry.hash.to_le_bytes());
-        out.extend_from_slice(&entry.sequence.to_le_bytes());
-        out.extend_from_slice(&((entry.offset / ALIGNMENT) as u32).to_le_bytes());
-        out.extend_from_slice(&((entry.length / ALIGNMENT) as u32).to_le_bytes());
-    }
-    let sequences = || entries.iter().map(|entry| entry.sequence);
-    let mut trailer = [0; TRAILER_BYTES];
-    put(&mut trailer, 4, &crc32c(&out).to_le_bytes());
-    put(&mut trailer, 8, &(entries.len() as u32).to_le_bytes());
-    put(&mut trailer, 12, &id.to_le_bytes());
-    put(&mut trailer, 16, &sequences().min().unwrap_or(u64::MAX).to_le_bytes());
-    put(&mut trailer, 24, &sequences().max().unwrap_or(0).to_le_bytes());
-    put(&mut trailer, 32, &sealed.to_le_bytes());
-    put(&mut trailer, 56, TRAILER_MAGIC);
-    seal(&mut trailer, 0, 8);
-    out.extend_from_slice(&trailer);
-    out
-}
-
-/// What a footer with so many entries takes.
-pub fn footer_bytes(entries: usize) -> u64 {
-    (entries * FOOTER_ENTRY_BYTES + TRAILER_BYTES) as u64
-}
-
-/// Reads the entries of a footer. Each lies before `records_end`, after the one before it, and is
-/// of a length that a record can have.
-pub fn parse_footer_entries(
-    trailer: &Trailer,
-    bytes: &[u8],
-    records_end: u64,
-) -> Result<Vec<FooterEntry>, Bad> {
-    if bytes.len() != trailer.entries_bytes() {
-        return Err(Bad::Short);
-    }
-    if crc32c(bytes) != trailer.entries_checksum {
-        return Err(Bad::Checksum);
-    }
-    let mut entries = Vec::with_capacity(trailer.entries as usize);
-    let mut free_from = SEGMENT_HEAD_BYTES as u64;
-    for entry in bytes.chunks_exact(FOOTER_ENTRY_BYTES) {
-        let entry = FooterEntry {
-            hash: u64_at(entry, 0),
-            sequence: u64_at(entry, 8),
-            offset: u64::from(u32_at(entry, 16)) * ALIGNMENT,
-            length: u64::from(u32_at(entry, 20)) * ALIGNMENT,
-        };
-        let end = entry.offset + entry.length;
-        let is_length = (RECORD_HEAD_BYTES as u64..=RECORD_BYTES_MAX).contains(&entry.length);
-        if entry.offset < free_from || !is_length || end > records_end.min(SEGMENT_BYTES_MAX) {
-            return Err(Bad::Value);
-        }
-        free_from = end;
-        entries.push(entry);
-    }
-    Ok(entries)
-}
-
 /// The largest record that there can be.
 pub const RECORD_BYTES_MAX: u64 =
     ((RECORD_HEAD_BYTES + 2 * NAME_BYTES_MAX + 2 * PART_BYTES_MAX + 4 * PART_BYTES_MAX / BLOCK)
         as u64)
         .next_multiple_of(ALIGNMENT);
-
-/// The purge log's head.
-pub fn encode_log_head() -> [u8; LOG_HEAD_BYTES] {
-    let mut out = [0; LOG_HEAD_BYTES];
-    put(&mut out, 0, LOG_MAGIC);
-    put(&mut out, 8, &VERSION.to_le_bytes());
-    let checksum = crc32c(&out[..12]);
-    put(&mut out, 12, &checksum.to_le_bytes());
-    out
-}
-
-/// Compares the purge log's head.
-pub fn parse_log_head(bytes: &[u8]) -> Result<(), Bad> {
-    versioned(bytes, LOG_MAGIC, LOG_HEAD_BYTES)?;
-    check(bytes, 12, 0..12)
-}
-
-/// An entry of the purge log: what has a smaller sequence is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogEntry {
-    /// Of what has this hash.
-    Key {
-        /// Of a key, or of a chunk's.
-        hash: u64,
-        /// When it was removed.
-        sequence: u64,
-    },
-    /// Of everything. An entry of a kind that this version does not know is read as this, too: it
-    /// may mean anything.
-    All {
-        /// When it was removed.
-        sequence: u64,
-    },
-}
-
-impl LogEntry {
-    /// When it was removed.
-    pub fn sequence(&self) -> u64 {
-        match self {
-            Self::Key { sequence, .. } | Self::All { sequence } => *sequence,
-        }
-    }
-
-    /// Appends it.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        let (kind, payload) = match self {
-            Self::Key { hash, .. } => (LOG_KIND_KEY, &hash.to_le_bytes()[..]),
-            Self::All { .. } => (LOG_KIND_ALL, &[][..]),
-        };
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-        out.extend_from_slice(&self.sequence().to_le_bytes());
-        out.extend_from_slice(&[kind, 0, 0, 0, 0, 0, 0, 0]);
-        out.extend_from_slice(payload);
-        let checksum = crc32c(&out[start + 4..]);
-        out[start..start + 4].copy_from_slice(&checksum.to_le_bytes());
-    }
-
-    /// Reads one from the front; also, how many bytes it took.
-    pub fn parse(bytes: &[u8]) -> Result<(Self, usize), Bad> {
-        if bytes.len() < LOG_ENTRY_HEAD_BYTES {
-            return Err(Bad::Short);
-        }
-        let payload_bytes = u32_at(bytes, 4) as usize;
-        let kind = bytes[16];
-        let is_length = match kind {
-            LOG_KIND_KEY => payload_bytes == 8,
-            LOG_KIND_ALL => payload_bytes == 0,
-            _ => payload_bytes <= NAME_BYTES_MAX,
-        };
-        if kind == 0 || !is_length {
-            return Err(Bad::Value);
-        }
-        let all = LOG_ENTRY_HEAD_BYTES + payload_bytes.next_multiple_of(8);
-        if bytes.len() < all {
-            return Err(Bad::Short);
-        }
-        check(bytes, 0, 4..all)?;
-        let sequence = u64_at(bytes, 8);
-        let entry = match kind {
-            LOG_KIND_KEY => Self::Key { hash: u64_at(bytes, LOG_ENTRY_HEAD_BYTES), sequence },
-            _ => Self::All { sequence },
-        };
-        Ok((entry, all))
-    }
-}
 
 /// Reads magic and version, the first 12 bytes of every file.
 fn versioned(bytes: &[u8], magic: &[u8; 8], all: usize) -> Result<(), Bad> {

@@ -46,6 +46,7 @@ pub(super) fn mount(tier: &Tier) -> io::Result<Vec<u32>> {
     drop(mount);
     tier.state.send_replace(State::Recovering);
     if has_unwritten {
+        tracing::warn!("something was removed without this folder: all that is in it is forgotten");
         tier.remove_all();
         tier.log.wait_until_written();
     }

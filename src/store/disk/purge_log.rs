@@ -99,7 +99,7 @@ impl PurgeLog {
         state.pushed += 1;
         state.pending.push(entry);
         drop(state);
-        self.wake.notify_one();
+        self.wake.notify_all();
         true
     }
 
@@ -110,7 +110,7 @@ impl PurgeLog {
         state.pending.retain(|entry| entry.sequence() > sequence);
         state.pending.push(LogEntry::All { sequence });
         drop(state);
-        self.wake.notify_one();
+        self.wake.notify_all();
     }
 
     /// Takes a file in use. What could not be written until then may mean another folder's keys:
@@ -132,16 +132,21 @@ impl PurgeLog {
 
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
-        self.wake.notify_one();
+        self.wake.notify_all();
     }
 
     /// The same for a thread that may wait, for a moment: before a folder counts as good again, it
     /// says what must not come back from it.
     pub(super) fn wait_until_written(&self) {
-        let until = Instant::now() + Duration::from_secs(1);
-        let pushed = self.lock().pushed;
-        while self.progress.borrow().written < pushed && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(1));
+        let until = Instant::now() + SYNC_EVERY;
+        let mut state = self.lock();
+        let pushed = state.pushed;
+        while self.progress.borrow().written < pushed {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self.sleep(state, left);
         }
     }
 
@@ -170,7 +175,7 @@ impl PurgeLog {
             state.wants_durable |= for_durable;
             (now.failures, state.pushed)
         };
-        self.wake.notify_one();
+        self.wake.notify_all();
         let is_done = |now: &Progress| {
             if for_durable { now.durable >= pushed } else { now.written >= pushed }
         };
@@ -280,6 +285,7 @@ impl PurgeLog {
                 progress.durable = upto;
             }
         });
+        self.wake.notify_all();
         Ok(has_to_sync)
     }
 
@@ -320,6 +326,7 @@ impl PurgeLog {
         state.unsynced.clear();
         drop(state);
         if is_too_large {
+            tracing::warn!("too much was removed: all that is on the disk is forgotten");
             tier.remove_all();
         }
         Ok(())

@@ -311,6 +311,7 @@ impl Tier {
         }
         drop(shard);
         if !self.log.push(LogEntry::Key { hash, sequence }) {
+            tracing::warn!("too much was removed at once: all that is on the disk is forgotten");
             self.remove_everything(mount);
         }
     }
@@ -323,7 +324,6 @@ impl Tier {
     /// While recovery runs, it is too early to say what everything is: later records of the log, and
     /// of this, decide when they are read.
     fn remove_everything(&self, mount: &Mount) {
-        tracing::warn!("too much was removed at once: all that is on the disk is forgotten");
         let sequence = self.index.clear(mount.state == State::Recovering, || self.draw());
         self.log.push_all(sequence);
     }

@@ -156,9 +156,7 @@ impl Writer {
 
     fn heed(&mut self, done: io::Result<()>) {
         match done {
-            Ok(()) => {
-                self.tier.set_fault(Part::Writer, None);
-            }
+            Ok(()) => self.tier.set_fault(Part::Writer, None),
             Err(error) => {
                 self.drop_active();
                 self.tier.set_fault(Part::Writer, Some(error.to_string()));
@@ -268,12 +266,16 @@ impl Writer {
 
     /// Writes what is in the buffer, makes slots of it, and goes on with making room.
     fn step(&mut self) -> io::Result<()> {
-        if self.active.as_ref().is_some_and(|active| active.buffer.len() >= BUFFER_BYTES) {
-            self.flush()?;
-        }
+        self.flush_if_full()?;
         let Some(active) = &self.active else { return Ok(()) };
         let progress = active.next() as f64 / self.tier.segment_bytes as f64;
         self.evacuate(progress)
+    }
+
+    fn flush_if_full(&mut self) -> io::Result<()> {
+        let is_full =
+            self.active.as_ref().is_some_and(|active| active.buffer.len() >= BUFFER_BYTES);
+        if is_full { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -318,12 +320,12 @@ impl Writer {
     fn evacuate(&mut self, progress: f64) -> io::Result<()> {
         while let Some(evacuation) = &mut self.evacuation {
             let Some(active) = &self.active else { return Ok(()) };
-            if evacuation.progress() >= progress {
-                return Ok(());
-            }
-            let Some((entry, from)) = evacuation.next_wanted(&self.tier) else {
+            let Some((entry, from)) = evacuation.next_wanted(&self.tier, progress) else {
                 return Ok(());
             };
+            if !active.has_room(entry.length, &self.tier) {
+                return Ok(());
+            }
             let sequence = self.tier.draw();
             active.segment.sequence_min.fetch_min(sequence, Ordering::SeqCst);
             // After the sequence was drawn: what removes it from now on has a larger one.
@@ -333,9 +335,6 @@ impl Writer {
             let Some(record) = self.tier.read_again(evacuation.segment(), entry.hash, from) else {
                 continue;
             };
-            if !active.has_room(entry.length, &self.tier) {
-                return Ok(());
-            }
             evacuation.is_written_again(entry.length);
             self.append_again(entry.hash, sequence, &record, from)?;
         }
@@ -363,7 +362,7 @@ impl Writer {
             written_at: now() as u32,
         };
         active.push(&again, Source::Evacuated(from));
-        if active.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+        self.flush_if_full()
     }
 
     /// Ends the active segment.

@@ -6,7 +6,9 @@ use brim::rules::cache_control::Demands;
 use brim::rules::conditional::{self, Condition};
 use brim::rules::freshness::{Trouble, Use};
 use brim::rules::key::Key;
+use brim::rules::purging::{Wish, targets};
 use brim::rules::range::{self, Resolved};
+use brim::rules::site::SiteMap;
 use brim::rules::storing::{self, Asked, Policy, Received};
 use brim::rules::vary::{self, Variant};
 use brim::wire::body::{Decoder, Encoding, Frame, Sender, Step};
@@ -15,7 +17,7 @@ use brim::wire::request::{BadRequest, Parser, RequestHead};
 use brim::wire::{Framing, HeadLimits, response};
 use bytes::BytesMut;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A request head is read in one way only: the same however it is cut into packets, without a
@@ -361,6 +363,54 @@ pub(crate) fn cache_key(data: &[u8]) {
                 meaning(&near) == meaning(path.as_bytes()),
                 "{path} {text}"
             );
+        }
+    }
+}
+
+/// What a purge names is refused in one line, or means keys as requests have them: nothing of a URL
+/// reaches into another site, another host or another tag.
+pub(crate) fn purge_wish(data: &[u8]) {
+    static MAP: OnceLock<SiteMap> = OnceLock::new();
+    let map = MAP.get_or_init(|| {
+        let others = "[[origin]]\nname = 'o'\nservers = ['http://127.0.0.1:1']\n\
+                      [[site]]\nhosts = ['*']\norigin = 'o'\n";
+        let settings = config::check(others, "any", Path::new("")).settings.expect("good");
+        let known = sites().iter().map(|site| Arc::new(site.clone()));
+        SiteMap::new(&known.chain(settings.sites).collect::<Vec<_>>())
+    });
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let item = || vec![text.to_owned()];
+    for wish in [
+        Wish { urls: item(), ..Wish::default() },
+        Wish { urls: item(), all_queries: true, ..Wish::default() },
+        Wish { prefixes: item(), ..Wish::default() },
+        Wish { hosts: item(), ..Wish::default() },
+        Wish { tags: item(), ..Wish::default() },
+    ] {
+        let targets = match targets(&wish, map) {
+            Ok(targets) => targets,
+            Err(why) => {
+                assert!(why.contains("[0]: ") && !why.contains('\n'), "{why}");
+                continue;
+            }
+        };
+        for key in targets.keys.iter().chain(&targets.prefixes) {
+            let key = std::str::from_utf8(key).expect("text");
+            let parts: Vec<&str> = key.split('\n').collect();
+            assert!(!parts[1].is_empty(), "{key}");
+            match wish.hosts.is_empty() {
+                true => assert!(parts.len() == 3 && parts[2].starts_with('/'), "{key}"),
+                false => assert!(
+                    parts.len() == 3 && parts[2].is_empty()
+                        || parts.len() == 2 && key.ends_with(':'),
+                    "{key}"
+                ),
+            }
+            let rest = parts[parts.len() - 1];
+            assert!(rest.bytes().all(|byte| byte.is_ascii_graphic()), "{key}");
+        }
+        for tag in &targets.tags {
+            assert_eq!(tag.iter().filter(|byte| **byte == b'\n').count(), 1);
         }
     }
 }

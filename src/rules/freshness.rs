@@ -38,6 +38,13 @@ impl Terms {
         now.duration_since(self.born).unwrap_or_default()
     }
 
+    /// The same, if its time ends at that moment or has ended before. After it, it goes as far as
+    /// somebody has said: not by the client's wish, and not by habit.
+    #[must_use]
+    pub fn ended_at(self, end: SystemTime) -> Self {
+        Self { lifetime: self.lifetime.min(self.age(end)), forbids_stale: true, ..self }
+    }
+
     /// Seconds until its time is over, negative after it.
     pub fn seconds_left(&self, now: SystemTime) -> i64 {
         let whole = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);

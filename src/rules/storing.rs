@@ -1,7 +1,7 @@
 //! Whether an answer may be kept, and on which terms it may be used (RFC 9111, section 3).
 
 use super::cache_control::{Directives, delta_seconds};
-use super::date;
+use super::{date, tags};
 use crate::wire::fields::Fields;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, SystemTime};
@@ -94,6 +94,8 @@ pub enum Refusal {
     Signed,
     /// More than a share of the cache.
     TooLarge,
+    /// More names than can be remembered: it could not be purged by all of them.
+    Tags,
 }
 
 impl Refusal {
@@ -122,6 +124,7 @@ impl Refusal {
             Self::PartialUnclear => "partial-unclear",
             Self::Signed => "signed",
             Self::TooLarge => "too-large",
+            Self::Tags => "too-many-tags",
         }
     }
 }
@@ -228,7 +231,7 @@ fn may_be_stored(
     if policy.guards_deception && status < 300 && deceives(asked.target, fields) {
         return Err(Refusal::Deception);
     }
-    Ok(())
+    tags::of(fields).map(drop).map_err(|tags::TooMany| Refusal::Tags)
 }
 
 /// Fields that this server writes into each request are not in the client's to be compared.

@@ -12,8 +12,10 @@ mod freshness;
 mod keys;
 mod kit;
 mod operators;
+mod purging;
 mod ranges;
 mod storing;
+mod tags;
 mod variants;
 
 fn fuzz(name: &str, entry: fn(&[u8])) {
@@ -41,6 +43,12 @@ fn fuzz(name: &str, entry: fn(&[u8])) {
         "%41",
         "%",
         "utm_source=",
+        "http://",
+        "/../",
+        ".test",
+        "xn--",
+        "\u{e4}",
+        "\u{3002}",
         ";q=0",
     ];
     bounded::fuzz(name, WORDS, std::time::Duration::from_secs(4), entry);
@@ -59,4 +67,9 @@ fn no_target_whatever_its_bytes_shares_a_key_with_another_resource() {
 #[test]
 fn no_range_or_condition_whatever_its_bytes_selects_what_is_not_there() {
     fuzz("partial_request", entries::partial_request);
+}
+
+#[test]
+fn no_purge_whatever_it_names_reaches_beyond_it() {
+    fuzz("purge_wish", entries::purge_wish);
 }

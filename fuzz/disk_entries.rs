@@ -134,7 +134,7 @@ fn footer(data: &[u8]) {
             free_from = offset + length;
             assert!(free_from <= records_end && offset % 64 == 0 && length % 64 == 0);
         }
-        let again = encode_footer(trailer.id, trailer.sealed, &entries);
+        let again = encode_footer(trailer.id, trailer.sealed, trailer.asked_min, &entries);
         assert_eq!(again.len() as u64, footer_bytes(entries.len()));
         assert!(again[..trailer.entries_bytes()] == data[begin..trailer_at]);
         let again = Trailer::parse(&again[trailer.entries_bytes()..]).expect("as it was written");
@@ -195,6 +195,9 @@ pub(crate) fn disk_purge_log(data: &[u8]) {
             let payload = u32::from_le_bytes([payload[0], payload[1], payload[2], payload[3]]);
             let all = 24 + (payload as usize % 64).next_multiple_of(8);
             let Some(entry) = repaired.get_mut(at..at + all) else { break };
+            if entry[16] > 2 {
+                entry[23] = entry[4..23].iter().fold(0, |parity, byte| parity ^ byte);
+            }
             repair(entry, 0, 4);
             at += all;
         }
@@ -211,8 +214,8 @@ fn log(data: &[u8]) {
     for (entry, _) in &whole {
         entry.encode(&mut again);
     }
-    let meant: Vec<_> = whole.iter().map(|(entry, _)| *entry).collect();
-    let said: Vec<_> = log_entries(&again).iter().map(|(entry, _)| *entry).collect();
+    let meant: Vec<_> = whole.iter().map(|(entry, _)| entry.clone()).collect();
+    let said: Vec<_> = log_entries(&again).iter().map(|(entry, _)| entry.clone()).collect();
     assert_eq!(meant, said);
     let all = LOG_HEAD_BYTES + whole.last().map_or(0, |(_, end)| *end);
     for cut in (LOG_HEAD_BYTES..all).step_by(5) {

@@ -9,25 +9,32 @@
 
 mod arrival;
 mod body;
+mod compare;
 mod fill;
+mod held;
 mod in_flight;
 mod ledger;
 mod lookup;
 mod notes;
 mod object;
+mod passed;
 mod pinned;
 mod purge;
+mod receipts;
 mod spill;
 mod stored_form;
+mod sweep;
 mod tiers;
 
 pub use arrival::{ArrivalReader, ReadEnd};
 pub use body::{PIECES_MAX, Pieces};
+pub use held::{Held, Preview};
 pub use in_flight::{Answer, Event, Ticket, Verdict};
 pub use lookup::{Found, Request};
 pub use object::{Head, Object};
-pub use purge::{Passed, Posted, is_safe};
-pub use stored_form::{Kept, KeptBody, read};
+pub use passed::{Passed, Posted, is_safe};
+pub use purge::{Kinds, Receipt};
+pub use stored_form::{Kept, KeptBody, is_gone, read, read_left};
 
 use crate::config::Settings;
 use crate::metrics::{CacheReport, Metrics};
@@ -44,9 +51,12 @@ use ledger::Ledger;
 use notes::Notes;
 use object::Variants;
 use pinned::Pinned;
+use receipts::Receipts;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
+use sweep::Sweep;
 use tokio::sync::Semaphore;
 
 /// One object takes at most this share of the memory.
@@ -66,6 +76,9 @@ pub struct Engine {
     store: Store<Variants>,
     in_flight: InFlight,
     notes: Notes,
+    receipts: Receipts,
+    last_purge: AtomicU64,
+    sweep: Sweep,
     pinned: Arc<Pinned>,
     arriving: Arc<Ledger>,
     object_bytes_max: u64,
@@ -91,11 +104,16 @@ impl Engine {
             }
             variants.objects.iter().for_each(|object| left.forgotten(object));
         };
+        let store = Store::new(Memory::new(bytes / 8 * STORED_EIGHTHS, evicted), disk);
+        let purges = store.purges().clone();
         let engine = Arc::new(Self {
             upstream: Upstream::new(&settings.origins)?,
-            store: Store::new(Memory::new(bytes / 8 * STORED_EIGHTHS, evicted), disk),
-            in_flight: InFlight::new(),
-            notes: Notes::new(),
+            store,
+            in_flight: InFlight::new(purges.clone()),
+            notes: Notes::new(purges),
+            receipts: Receipts::default(),
+            last_purge: AtomicU64::new(0),
+            sweep: Sweep::default(),
             pinned,
             arriving: Ledger::new(bytes / ARRIVING_SHARE),
             object_bytes_max: bytes / OBJECT_SHARE,
@@ -117,12 +135,31 @@ impl Engine {
         &self.upstream
     }
 
+    /// The number of this moment: what is purged later has a larger one.
+    pub fn moment(&self) -> u64 {
+        self.store.purges().draw()
+    }
+
     /// Puts a new object into the store, together with the parts of it that are there, and takes
     /// away what the origin was asked to confirm and did not. `seen` is what was there when the
     /// origin was asked. Called while nobody else can change this key.
     fn keep(self: &Arc<Self>, key: &Key, new: Object, change: &Change<'_>) -> Arc<Object> {
         let Change { seen, outdated, request } = *change;
-        let stored = self.store.current(key.as_bytes(), seen);
+        let newest = self.store.purges().newest();
+        let new = match self.unless_purged(key.as_bytes(), new) {
+            Ok(new) => new,
+            Err(purged) => {
+                self.forget_before(key, seen, &purged);
+                return Arc::new(purged);
+            }
+        };
+        let stored = self.current(key.as_bytes(), seen);
+        if seen.is_some_and(|seen| seen.value.has_chunks_of(&new))
+            && !stored.as_ref().is_some_and(|stored| stored.has_chunks_of(&new))
+        {
+            // The others of its chunks are those of something that is gone.
+            return Arc::new(new);
+        }
         let mut new = new;
         let parts = stored.as_ref().and_then(|stored| {
             stored.select(request, &new.head.additions).filter(|old| {
@@ -148,6 +185,10 @@ impl Engine {
                 body: old.body.joined(&new.body),
                 asked: new.asked,
             };
+            if new.head.terms.is_err() {
+                self.store.remove(key.as_bytes());
+                return Arc::new(new);
+            }
         }
         let new = Arc::new(new);
         let variants = stored.map_or_else(Variants::default, |stored| match outdated {
@@ -155,9 +196,31 @@ impl Engine {
             None => Variants::of(stored.objects.clone()),
         });
         let (variants, replaced) = variants.with(new.clone(), self.object_bytes_max);
-        self.changed(key, Arc::new(variants));
+        self.changed(key, Arc::new(variants.compared_up_to(newest)));
         replaced.iter().chain(outdated).for_each(|old| self.pinned.forgotten(old));
         new
+    }
+
+    /// Takes away what a purged object was to replace: that is older still. Called while nobody else
+    /// can change this key.
+    fn forget_before(
+        self: &Arc<Self>,
+        key: &Key,
+        seen: Option<&InStore<Variants>>,
+        purged: &Object,
+    ) {
+        let newest = self.store.purges().newest();
+        let Some(stored) = self.current(key.as_bytes(), seen) else {
+            // It may have left memory, but not the disk.
+            return self.store.remove(key.as_bytes());
+        };
+        let stays = |object: &&Arc<Object>| !purged.is_newer_than(object);
+        let left: Vec<_> = stored.objects.iter().filter(stays).cloned().collect();
+        if left.is_empty() {
+            self.store.remove(key.as_bytes());
+        } else if left.len() < stored.objects.len() {
+            self.changed(key, Arc::new(Variants::of(left).compared_up_to(newest)));
+        }
     }
 
     /// Whether memory has this object; it may find others more useful than a new one.
@@ -179,7 +242,8 @@ impl Engine {
         if new.head.terms.is_err_and(storing::Refusal::is_about_request) {
             return;
         }
-        let Some(stored) = self.store.current(key.as_bytes(), seen) else {
+        let newest = self.store.purges().newest();
+        let Some(stored) = self.current(key.as_bytes(), seen) else {
             // It may have left memory, but not the disk.
             if new.head.kept_terms().is_none() {
                 self.store.remove(key.as_bytes());
@@ -190,13 +254,17 @@ impl Engine {
             return;
         }
         let without = stored.without(old);
-        let variants = if new.head.kept_terms().is_some() {
-            Some(without.unwrap_or_default().with(new.clone(), self.object_bytes_max).0)
-        } else {
-            without
+        let kept = Some(new).filter(|new| new.head.kept_terms().is_some());
+        let kept = kept.and_then(|new| self.unless_purged(key.as_bytes(), Object::clone(new)).ok());
+        let variants = match kept {
+            Some(new) => {
+                let others = without.unwrap_or_default();
+                Some(others.with(Arc::new(new), self.object_bytes_max).0)
+            }
+            None => without,
         };
         match variants {
-            Some(variants) => self.changed(key, Arc::new(variants)),
+            Some(variants) => self.changed(key, Arc::new(variants.compared_up_to(newest))),
             None => self.store.remove(key.as_bytes()),
         }
     }

@@ -23,6 +23,26 @@ const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "error"];
 /// The site of a request that belongs to none.
 const NO_SITE: &str = "none";
 
+/// What a purge names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PurgeKind {
+    /// URLs.
+    Url,
+    /// Beginnings of URLs.
+    Prefix,
+    /// Tags.
+    Tag,
+    /// Hosts.
+    Host,
+    /// Everything.
+    All,
+}
+
+impl PurgeKind {
+    /// In the order of the variants.
+    const LABELS: [&str; 5] = ["url", "prefix", "tag", "host", "all"];
+}
+
 /// Tells how the cache is.
 type CacheProbe = Box<dyn Fn() -> CacheReport + Send + Sync>;
 
@@ -33,6 +53,8 @@ pub struct CacheReport {
     pub memory: TierReport,
     /// On the disk, if there is that tier.
     pub disk: Option<DiskReport>,
+    /// Purges by rule that something stored may still be old enough for.
+    pub purge_rules: u64,
 }
 
 /// What a tier holds.
@@ -91,7 +113,11 @@ pub struct Metrics {
     disk: OnceLock<DiskSeries>,
     coalesced: IntCounter,
     fills_in_flight: IntGauge,
+    /// By `PurgeKind`.
+    purges: [IntCounter; PurgeKind::LABELS.len()],
+    admin_denied: IntCounter,
     cache_probe: OnceLock<CacheProbe>,
+    purge_rules: IntGauge,
 }
 
 impl Metrics {
@@ -119,6 +145,12 @@ impl Metrics {
             "brim_evictions_total",
             "Objects that made room for others.",
             &["tier"],
+        );
+        let purges = counters(
+            &registry,
+            "brim_purges_total",
+            "Items of purges that are in force, by what they name.",
+            &["kind"],
         );
         let sites = std::iter::once(NO_SITE).chain(sites.iter().map(String::as_str));
         Arc::new(Self {
@@ -155,7 +187,23 @@ impl Metrics {
                 &registry,
                 IntGauge::new("brim_fills_in_flight", "Fetches for the cache that are under way."),
             ),
+            purges: PurgeKind::LABELS.map(|kind| purges.with_label_values(&[kind])),
+            admin_denied: registered(
+                &registry,
+                IntCounter::new(
+                    "brim_admin_denied_total",
+                    "Requests that were refused for want of the operator's token.",
+                ),
+            ),
             cache_probe: OnceLock::new(),
+            purge_rules: registered(
+                &registry,
+                IntGauge::new(
+                    "brim_purge_rules",
+                    "Purges by prefix, tag, host or of everything that something stored may still \
+                     be old enough for.",
+                ),
+            ),
             cache_bytes,
             cache_objects,
             registry,
@@ -201,6 +249,16 @@ impl Metrics {
         &self.evictions
     }
 
+    /// So many items of this kind were purged.
+    pub fn purged(&self, kind: PurgeKind, items: u64) {
+        self.purges[kind as usize].inc_by(items);
+    }
+
+    /// Somebody did not bring the operator's token.
+    pub fn admin_denied(&self) {
+        self.admin_denied.inc();
+    }
+
     /// Who is asked how the cache is before it is told. The first stays.
     pub fn set_cache_probe(&self, probe: impl Fn() -> CacheReport + Send + Sync + 'static) {
         self.heed(&probe());
@@ -208,6 +266,7 @@ impl Metrics {
     }
 
     fn heed(&self, report: &CacheReport) {
+        set(&self.purge_rules, report.purge_rules);
         set(&self.cache_bytes.with_label_values(&["memory"]), report.memory.bytes);
         set(&self.cache_objects.with_label_values(&["memory"]), report.memory.objects);
         if let Some(report) = &report.disk {
@@ -328,6 +387,12 @@ mod tests {
             "brim_evictions_total{tier=\"memory\"}",
             "brim_coalesced_total",
             "brim_fills_in_flight",
+            "brim_purges_total{kind=\"url\"}",
+            "brim_purges_total{kind=\"prefix\"}",
+            "brim_purges_total{kind=\"tag\"}",
+            "brim_purges_total{kind=\"host\"}",
+            "brim_purges_total{kind=\"all\"}",
+            "brim_admin_denied_total",
         ] {
             assert!(has(&metrics, &format!("{series} 0")), "{series}");
         }
@@ -344,8 +409,12 @@ mod tests {
         metrics.coalesced();
         metrics.fills_in_flight().inc();
         metrics.evictions().inc();
+        metrics.purged(PurgeKind::Tag, 3);
+        metrics.purged(PurgeKind::All, 1);
+        metrics.admin_denied();
         metrics.set_cache_probe(|| CacheReport {
             memory: TierReport { bytes: 4096, objects: 3 },
+            purge_rules: 19,
             disk: Some(DiskReport {
                 tier: TierReport { bytes: 8192, objects: 5 },
                 file_bytes: 16384,
@@ -369,6 +438,9 @@ mod tests {
             "brim_coalesced_total 1",
             "brim_fills_in_flight 1",
             "brim_evictions_total{tier=\"memory\"} 1",
+            "brim_purges_total{kind=\"tag\"} 3",
+            "brim_purges_total{kind=\"all\"} 1",
+            "brim_admin_denied_total 1",
             "brim_cache_bytes{tier=\"memory\"} 4096",
             "brim_cache_objects{tier=\"memory\"} 3",
             "brim_cache_bytes{tier=\"disk\"} 8192",
@@ -379,6 +451,7 @@ mod tests {
             "brim_disk_dropped_writes_total 13",
             "brim_disk_corrupt_records_total 17",
             "brim_disk_degraded 1",
+            "brim_purge_rules 19",
         ] {
             assert!(has(&metrics, line), "{line} is not in\n{}", metrics.text());
         }

@@ -7,17 +7,23 @@
 
 pub mod disk;
 pub mod memory;
+pub mod purges;
 
 use disk::{Content, Disk, NOT_WRITTEN, Place, Receipt, UNDER_WAY};
 use memory::{Memory, Weighed};
+use purges::{Purges, Scope};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 /// A value that both tiers can keep.
 pub trait Value: Weighed + Sized {
     /// Where it was written. Another value, another receipt.
     fn receipt(&self) -> &Receipt;
+
+    /// For nothing in it was the origin asked before this.
+    fn asked(&self) -> u64;
 
     /// As the disk keeps it; `None`: not at all.
     fn to_disk(&self) -> Option<Content>;
@@ -30,6 +36,7 @@ pub trait Value: Weighed + Sized {
 pub struct Store<V> {
     memory: Memory<V>,
     disk: Option<Arc<Disk>>,
+    purges: Arc<Purges>,
     /// What is on its way from memory to the disk, by key; a change of the key ends it.
     moving: Mutex<Moving<V>>,
     moves: AtomicU64,
@@ -63,7 +70,8 @@ impl<V> Clone for Found<V> {
 impl<V: Value> Store<V> {
     /// The tiers; memory alone without a disk.
     pub fn new(memory: Memory<V>, disk: Option<Arc<Disk>>) -> Self {
-        Self { memory, disk, moving: Mutex::default(), moves: AtomicU64::new(0) }
+        let purges = disk.as_ref().map(|disk| disk.purges().clone()).unwrap_or_default();
+        Self { memory, disk, purges, moving: Mutex::default(), moves: AtomicU64::new(0) }
     }
 
     /// The tier in front.
@@ -74,6 +82,19 @@ impl<V: Value> Store<V> {
     /// The tier behind it.
     pub fn disk(&self) -> Option<&Arc<Disk>> {
         self.disk.as_ref()
+    }
+
+    /// What was purged by rule, to be compared with what is found.
+    pub fn purges(&self) -> &Arc<Purges> {
+        &self.purges
+    }
+
+    /// Makes rules; `Disk::purge`.
+    pub fn purge(&self, scopes: &[Scope], stale_since: Option<SystemTime>) -> u64 {
+        match &self.disk {
+            Some(disk) => disk.purge(scopes, stale_since),
+            None => self.purges.make(scopes, stale_since, |_| {}),
+        }
     }
 
     /// The value of a key, if it is in memory: also if that is only so until it is written.
@@ -190,6 +211,40 @@ impl<V: Value> Store<V> {
     /// Whether the disk has, or is about to have, something for a key, or would take it.
     pub fn is_for_disk(&self, key: &[u8]) -> bool {
         self.disk.as_ref().is_some_and(|disk| disk.has(key) || disk.admits(key))
+    }
+
+    /// Forgets a value that was found and that a purge is about, if it is still the key's. Whether it
+    /// was.
+    pub fn forget(&self, key: &[u8], found: &Found<V>) -> bool {
+        if let Some(place) = found.place {
+            let is_there = self.lies_there(key, found);
+            self.disk.iter().for_each(|disk| disk.forget(key, place));
+            return is_there;
+        }
+        let is_there = self.get(key).is_some_and(|now| Arc::ptr_eq(&now.value, &found.value));
+        if is_there {
+            self.moving().remove(key);
+            self.memory.remove(key);
+            // What is in memory was written there, or nothing is.
+            if let Some(disk) = &self.disk
+                && let Some(place) = disk.place(key)
+            {
+                disk.forget(key, place);
+            }
+        }
+        is_there
+    }
+
+    /// Whether the disk is known to have something for a key.
+    pub fn has_on_disk(&self, key: &[u8]) -> bool {
+        self.disk.as_ref().is_some_and(|disk| disk.place(key).is_some())
+    }
+
+    /// For nothing on the disk, or on its way there, was the origin asked before this.
+    pub fn oldest_asked_on_disk(&self) -> u64 {
+        let moving = self.moving().values().map(|(_, value)| value.asked()).min();
+        let on_disk = self.disk.as_ref().map(|disk| disk.oldest_asked());
+        moving.into_iter().chain(on_disk).min().unwrap_or(u64::MAX)
     }
 
     /// Forgets a key.

@@ -251,7 +251,7 @@ impl Job<'_> {
             }
         };
         let head = forwarding::request_head(self.head, &self.hop(authority));
-        let sent_at = Instant::now();
+        let (sent_at, asked) = (Instant::now(), self.engine.moment());
         let was_taken = to_origin.write(&[&head]).await.is_ok();
         let encoding = Encoding::from(self.head.framing);
         let (reader, body) = (client.reader, &mut *client.body);
@@ -279,7 +279,7 @@ impl Job<'_> {
         }
         self.metrics.origin_answer(self.site.origin, Some(head.status), record.origin_duration);
         Connection::heed(idle_timeout, &head);
-        let keeping = self.heed(&head, sent_at);
+        let keeping = self.heed(&head, sent_at, asked);
         if !is_safe(&self.head.method) {
             // A client that knows of a change does not see the old again, come what may.
             self.engine.invalidations_written().await;
@@ -327,7 +327,7 @@ impl Job<'_> {
 
     /// What an answer means for what is stored: an unsafe request that succeeds makes it out of
     /// date (RFC 9111, section 4.4), and may bring something to store itself.
-    fn heed(&self, head: &ResponseHead, sent_at: Instant) -> Option<Posted> {
+    fn heed(&self, head: &ResponseHead, sent_at: Instant, asked: u64) -> Option<Posted> {
         let passed = Passed {
             head: self.head,
             site: self.site,
@@ -336,6 +336,7 @@ impl Job<'_> {
             peer_is_trusted: self.peer_is_trusted,
             answer: head,
             delay: sent_at.elapsed(),
+            asked,
         };
         self.engine.passed(&passed)
     }

@@ -192,7 +192,8 @@ impl Exchange<'_> {
             Verdict::Confirmed(object, once) => {
                 if is_collapsed
                     && !(self.request.is_answered_by(&object.head, true, now)
-                        && self.request.is_covered_by(&object))
+                        && self.request.is_covered_by(&object)
+                        && !self.engine.is_purged(self.request.key, &object.head, object.asked))
                 {
                     return Ok(Waited::Again);
                 }
@@ -204,7 +205,8 @@ impl Exchange<'_> {
             Verdict::StandIn(object) => {
                 let request = self.request;
                 let is_for_it = object.head.answers(&request.head.fields, &request.additions)
-                    && request.is_covered_by(&object);
+                    && request.is_covered_by(&object)
+                    && !self.engine.is_gone(request.key, &object);
                 if is_collapsed && !is_for_it {
                     return Ok(Waited::Again);
                 }

@@ -5,7 +5,6 @@
 //! sets the pace then, and whoever falls out of the window has to go on without this arrival.
 
 use super::body::{self, Body, Chunks, Pieces};
-use super::in_flight::AHEAD_BYTES_MAX;
 use super::ledger::Claim;
 use crate::upstream::Fault;
 use crate::wire::fields::Fields;
@@ -14,6 +13,9 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
+
+/// How far ahead of what has arrived a part may begin for a client to wait for it.
+pub(super) const AHEAD_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What is held for the readers of a content that is not kept, and for the only one.
 const WINDOW_BYTES: u64 = 1024 * 1024;

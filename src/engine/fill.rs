@@ -5,6 +5,7 @@ mod carrying;
 
 use super::arrival::Over;
 use super::in_flight::{Fill, Verdict, Wanted};
+use super::notes::About;
 use super::object::{Head, HeadParts, Object, Variants};
 use super::{Engine, InStore};
 use crate::config::{HostHeader, Site};
@@ -52,8 +53,6 @@ pub(super) struct Task {
     pub(super) seen: Option<InStore<Variants>>,
     /// What is here already: only the rest is asked for.
     pub(super) rest: Option<Rest>,
-    /// The number of the moment in which it began.
-    pub(super) asked: u64,
     /// The answer is known not to be kept: the client's conditions and range are the origin's.
     pub(super) is_private: bool,
     /// The client has signed it: the origin sees its spelling of the URL.
@@ -182,12 +181,22 @@ impl Task {
     fn note_failure(&self, fault: Fault) {
         let is_of_use = |rest: &Rest| rest.before.is_some();
         if is_ordinary(&self.request.fields) && self.rest.as_ref().is_none_or(is_of_use) {
-            self.engine.notes.failed(&self.key, &self.additions, Some(fault), false);
+            self.engine.notes.failed(self.about_anybody(), self.fill.asked, Some(fault), false);
         }
     }
 
+    fn about_anybody(&self) -> About<'_> {
+        About { has_authorization: false, ..self.about() }
+    }
+
+    /// Whose answer it is.
+    fn about(&self) -> About<'_> {
+        let has_authorization = self.request.fields.first("authorization").is_some();
+        About { key: &self.key, additions: &self.additions, has_authorization }
+    }
+
     fn stand_in(&self, stored: &Arc<Object>, fault: Option<Fault>) {
-        self.engine.notes.failed(&self.key, &self.additions, fault, true);
+        self.engine.notes.failed(self.about_anybody(), self.fill.asked, fault, true);
         self.fill.tell(Verdict::StandIn(stored.clone()));
     }
 
@@ -438,10 +447,11 @@ impl Task {
         };
         let (newer, once) = Head::new(&parts);
         let mut head = stored.head.updated(&newer, &self.request.fields);
-        let policy = &self.policy;
-        head.terms = storing::judge(&self.asked(), head.status, &head.fields, policy, received);
+        let judge =
+            |_| storing::judge(&self.asked(), head.status, &head.fields, &self.policy, received);
+        head.terms = head.terms.and_then(judge);
         let (head, body) = (Arc::new(head), stored.body.clone());
-        (Object { head, body, asked: self.asked }, once)
+        (Object { head, body, asked: self.fill.asked }, once)
     }
 
     /// An answer to HEAD says how what is stored has to be seen from now on (RFC 9111, section
@@ -453,7 +463,13 @@ impl Task {
             response.fields.first(name).is_none_or(|new| fields.first(name) == Some(new))
         };
         let length = response.fields.tokens("content-length").next().and_then(crate::wire::digits);
-        let is_same = agrees("etag")
+        // That nothing speaks against it is not enough for what was made stale by a purge.
+        let has_same = |name: &str| {
+            fields.first(name).is_some_and(|old| response.fields.first(name) == Some(old))
+        };
+        let is_purged = self.engine.is_purged(&self.key, &stored.head, stored.asked);
+        let is_same = (!is_purged || has_same("etag") || has_same("last-modified"))
+            && agrees("etag")
             && agrees("last-modified")
             && length.is_none_or(|length| length == stored.body.total());
         let object = if is_same {

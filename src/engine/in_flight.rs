@@ -6,6 +6,7 @@ use super::object::{Head, Object};
 use crate::rules::conditional;
 use crate::rules::storing::Refusal;
 use crate::rules::vary::Variant;
+use crate::store::purges::{Fate, Purges};
 use crate::upstream::Fault;
 use crate::wire::fields::Fields;
 use crate::wire::response::ResponseHead;
@@ -17,9 +18,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use tokio::sync::Notify;
-
-/// How far ahead of what has arrived a part may begin for a client to wait for it.
-pub(super) const AHEAD_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Locks that the keys are spread over.
 const SHARDS: usize = 32;
@@ -58,6 +56,8 @@ pub(super) struct Need {
 /// One fetch on its way.
 pub(super) struct Fill {
     need: Need,
+    /// The number of the moment in which it began: what was purged since is no business of its.
+    pub(super) asked: u64,
     /// Nobody else can wait for it.
     is_alone: bool,
     stage: Mutex<Stage>,
@@ -100,6 +100,8 @@ pub struct Answer {
     pub before: Option<Arc<Object>>,
     /// Which part of the whole the origin sends, if it is not the whole.
     pub part: Option<Range<u64>>,
+    /// The number of the moment in which the origin was asked.
+    pub asked: u64,
     /// How long the whole is, where that is known.
     pub total: Option<u64>,
     /// How long what the origin sends is, where that is known.
@@ -155,11 +157,11 @@ impl Answer {
 }
 
 impl Fill {
-    fn new(need: Need, is_alone: bool) -> Self {
+    fn new(need: Need, is_alone: bool, asked: u64) -> Self {
         let stage =
             Stage { interims: Vec::new(), verdict: None, has_owner: true, owners_reader: None };
         let (stage, changed) = (Mutex::new(stage), Notify::new());
-        Self { need, is_alone, stage, changed, is_doomed: AtomicBool::new(false) }
+        Self { need, asked, is_alone, stage, changed, is_doomed: AtomicBool::new(false) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Stage> {
@@ -196,6 +198,14 @@ impl Fill {
     /// Whether it became out of date while it was on its way.
     pub(super) fn is_doomed(&self) -> bool {
         self.is_doomed.load(Ordering::Acquire)
+    }
+
+    /// Names that what it brings can be purged by, as far as they are known.
+    fn tags(&self) -> Bytes {
+        match &self.lock().verdict {
+            Some(Verdict::Arriving(answer)) => answer.head.tags.clone(),
+            _ => Bytes::new(),
+        }
     }
 
     /// Whether a request with this need may wait for it; `fits` judges a head that is known already.
@@ -301,6 +311,7 @@ impl Drop for Ticket {
 pub(super) struct InFlight {
     shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
+    purges: Arc<Purges>,
 }
 
 type Shard = HashMap<Box<[u8]>, Vec<Arc<Fill>>>;
@@ -315,8 +326,9 @@ pub(super) enum Joined {
 
 impl InFlight {
     /// Nothing is on its way.
-    pub(super) fn new() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
+    pub(super) fn new(purges: Arc<Purges>) -> Self {
+        let shards = std::array::from_fn(|_| Mutex::default());
+        Self { shards, hasher: RandomState::new(), purges }
     }
 
     fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
@@ -332,7 +344,7 @@ impl InFlight {
         request: &Fields,
         fits: impl Fn(&Head) -> bool,
     ) -> Option<Ticket> {
-        Self::find(&self.shard(key), key, need, request, &fits)
+        self.find(&self.shard(key), key, need, request, &fits)
     }
 
     /// The same, or begins a fill that others can wait for. `may_begin` is asked under the lock:
@@ -346,18 +358,21 @@ impl InFlight {
         may_begin: impl FnOnce() -> bool,
     ) -> Option<Joined> {
         let mut shard = self.shard(key);
-        if let Some(ticket) = Self::find(&shard, key, need, request, &fits) {
+        if let Some(ticket) = self.find(&shard, key, need, request, &fits) {
             return Some(Joined::Waiting(ticket));
         }
+        // Before the store is looked at: a purge that the look misses is later than this.
+        let asked = self.purges.draw();
         may_begin().then(|| {
-            let (fill, ticket) = Self::begin(&mut shard, key, Fill::new(need.clone(), false));
+            let fill = Fill::new(need.clone(), false, asked);
+            let (fill, ticket) = Self::begin(&mut shard, key, fill);
             Joined::Begun(fill, ticket)
         })
     }
 
-    /// Begins a fill that nobody else can wait for.
-    pub(super) fn begin_alone(&self, key: &[u8], need: Need) -> (Arc<Fill>, Ticket) {
-        Self::begin(&mut self.shard(key), key, Fill::new(need, true))
+    /// Begins a fill that nobody else can wait for, of what was asked for at that moment.
+    pub(super) fn begin_alone(&self, key: &[u8], need: Need, asked: u64) -> (Arc<Fill>, Ticket) {
+        Self::begin(&mut self.shard(key), key, Fill::new(need, true, asked))
     }
 
     fn begin(shard: &mut Shard, key: &[u8], fill: Fill) -> (Arc<Fill>, Ticket) {
@@ -368,14 +383,40 @@ impl InFlight {
     }
 
     fn find(
+        &self,
         shard: &Shard,
         key: &[u8],
         need: &Need,
         request: &Fields,
         fits: &impl Fn(&Head) -> bool,
     ) -> Option<Ticket> {
-        let fill = shard.get(key)?.iter().find(|fill| fill.serves(need, request, fits))?.clone();
+        // What they bring was asked for too early, if it is what was purged.
+        let is_purged = |fill: &Fill| {
+            let is_old = self.purges.newest() > fill.asked;
+            is_old && self.purges.fate(key, &fill.tags(), fill.asked) != Fate::Stays
+        };
+        let serves =
+            |fill: &&Arc<Fill>| fill.serves(need, request, fits) && !is_purged(fill.as_ref());
+        let fill = shard.get(key)?.iter().find(serves)?.clone();
         Some(Ticket { fill, is_owner: false, interims_seen: 0 })
+    }
+
+    /// Waits for whoever is changing a key at this moment.
+    pub(super) fn pass_through(&self) {
+        for shard in &self.shards {
+            drop(shard.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// For nothing that is on its way was the origin asked before this.
+    pub(super) fn oldest_asked(&self) -> u64 {
+        let mut oldest = u64::MAX;
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let fills = shard.values().flatten().map(|fill| fill.asked);
+            oldest = fills.min().unwrap_or(u64::MAX).min(oldest);
+        }
+        oldest
     }
 
     /// Takes a fill off the list. `store` runs under the lock, unless the fill is doomed, so that
@@ -397,6 +438,14 @@ impl InFlight {
     pub(super) fn locked(&self, key: &[u8], change: impl FnOnce()) {
         let _shard = self.shard(key);
         change();
+    }
+
+    /// Does something that an invalidation is to undo, unless there was one since the fill began.
+    pub(super) fn unless_doomed(&self, key: &[u8], fill: &Fill, act: impl FnOnce()) {
+        let _shard = self.shard(key);
+        if !fill.is_doomed() {
+            act();
+        }
     }
 
     /// Dooms what is on its way for a key, so that nobody new waits for it, and does `forget` under

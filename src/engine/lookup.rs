@@ -1,8 +1,9 @@
 //! Which of the answers a request gets, and why.
 
+use super::arrival::AHEAD_BYTES_MAX;
 use super::fill::{Rest, Task, is_ordinary};
-use super::in_flight::{AHEAD_BYTES_MAX, Joined, Need, Ticket, Wanted};
-use super::notes::Note;
+use super::in_flight::{Joined, Need, Ticket, Wanted};
+use super::notes::{About, Note};
 use super::object::{Head, Object, Variants};
 use super::{Engine, InStore};
 use crate::config::Site;
@@ -73,6 +74,10 @@ impl Request<'_> {
 
     fn has_authorization(&self) -> bool {
         self.head.fields.first("authorization").is_some()
+    }
+
+    fn about(&self, has_authorization: bool) -> About<'_> {
+        About { key: self.key, additions: &self.additions, has_authorization }
     }
 
     /// It has a condition that only an origin can judge (RFC 9111, section 4.3.2).
@@ -216,7 +221,7 @@ impl Engine {
             }
             Use::AfterValidation | Use::AfterValidationByRequest => {
                 let is_left_in_peace = matches!(
-                    self.notes.about(request.key, &request.additions, false),
+                    self.notes.about(request.about(false)),
                     Some(Note::Failing { until, .. }) if Instant::now() < until
                 );
                 if is_left_in_peace && terms.may_stand_in(Trouble::Unreachable, request.now) {
@@ -238,8 +243,7 @@ impl Engine {
         object: &Arc<Object>,
         seen: Option<&InStore<Variants>>,
     ) {
-        if let Some(Note::Failing { until, .. }) =
-            self.notes.about(request.key, &request.additions, false)
+        if let Some(Note::Failing { until, .. }) = self.notes.about(request.about(false))
             && Instant::now() < until
         {
             return;
@@ -247,7 +251,7 @@ impl Engine {
         let need = self.need(request, Wanted::Whole, seen);
         let Ok(place) = self.fills.clone().try_acquire_owned() else { return };
         let (key, fields) = (request.key.as_bytes(), &request.head.fields);
-        let is_unchanged = || self.store.is_unchanged(key, seen);
+        let is_unchanged = || self.is_still(key, seen);
         let joined = self.in_flight.join(key, &need, fields, |_| true, is_unchanged);
         if let Some(Joined::Begun(fill, _)) = joined {
             let stored = Some(object.clone());
@@ -268,7 +272,7 @@ impl Engine {
     ) -> Option<Found> {
         let (key, fields) = (request.key.as_bytes(), &request.head.fields);
         let has_authorization = request.has_authorization();
-        let note = self.notes.about(request.key, &request.additions, has_authorization);
+        let note = self.notes.about(request.about(has_authorization));
         if let Some(Note::Failing { until, fault: Some(fault), .. }) = note
             && Instant::now() < until
         {
@@ -319,13 +323,14 @@ impl Engine {
             return Some(Found::TooManyFills);
         };
         let (fill, ticket) = if can_join && !is_head {
-            let may_begin = || has_tried || self.store.is_unchanged(key, seen.as_ref());
+            let has_nothing = lack.stored.is_none();
+            let may_begin = || has_tried && has_nothing || self.is_still(key, seen.as_ref());
             match self.in_flight.join(key, &need, fields, fits, may_begin)? {
                 Joined::Begun(fill, ticket) => (fill, ticket),
                 Joined::Waiting(ticket) => return Some(Found::Wait(ticket, forward)),
             }
         } else {
-            self.in_flight.begin_alone(key, need)
+            self.in_flight.begin_alone(key, need, self.moment())
         };
         let of = Origin { stored: lack.stored, rest, is_private, wanted, seen };
         tokio::spawn(self.task(request, fill, of, place).run());
@@ -365,7 +370,7 @@ impl Engine {
             }
         } else {
             let place = place()?;
-            let (fill, ticket) = self.in_flight.begin_alone(key, need);
+            let (fill, ticket) = self.in_flight.begin_alone(key, need, self.moment());
             (fill, ticket, place)
         };
         let (rest, stored, seen) = (Some(rest), None, None);
@@ -374,6 +379,12 @@ impl Engine {
         let forbids_storing = task.forbids_storing || !is_for_all;
         tokio::spawn(Task { forbids_storing, ..task }.run());
         Some(ticket)
+    }
+
+    /// Whether a key has what was seen, and nothing was purged since.
+    fn is_still(&self, key: &[u8], seen: Option<&InStore<Variants>>) -> bool {
+        let is_compared = seen.is_none_or(|seen| self.is_compared(&seen.value));
+        is_compared && self.store.is_unchanged(key, seen)
     }
 
     fn need(
@@ -417,7 +428,6 @@ impl Engine {
             stored: of.stored,
             seen: of.seen,
             rest: of.rest,
-            asked: self.store.disk().map_or(0, |disk| disk.next_sequence()),
             is_private: of.is_private,
             is_signed: signed::signed(request.head).is_some(),
             forbids_storing: request.demands.no_store,
@@ -430,7 +440,10 @@ impl Engine {
         if is_owner {
             return true;
         }
-        if !answer.is_shared || !request.is_answered_by(&answer.head, true, SystemTime::now()) {
+        let is_answer = request.is_answered_by(&answer.head, true, SystemTime::now());
+        if !(answer.is_shared && is_answer)
+            || self.is_purged(request.key, &answer.head, answer.asked)
+        {
             return false;
         }
         if request.is_head() {

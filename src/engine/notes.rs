@@ -1,17 +1,26 @@
 //! What is remembered about keys for a while: that their answers are not kept, so that nobody waits
-//! for another's, and that the origin has no answer, so that it is not asked too often.
+//! for another's, and that the origin has no answer, so that it is not asked too often. What is purged
+//! is forgotten here, too.
 
 use crate::rules::key::Key;
 use crate::rules::storing::Refusal;
+use crate::store::purges::{Fate, Purges};
 use crate::upstream::Fault;
+use bytes::Bytes;
 use moka::sync::Cache;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Keys remembered.
-const NOTES_MAX: u64 = 32 * 1024;
+/// Of all notes; enough for some 32,000 keys where answers have no tags.
+const BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// What a key, and a note, take besides tags.
+const KEY_BYTES: usize = 160;
+const NOTE_BYTES: usize = 80;
+/// Different requests for one key.
+const VARIANTS_MAX: usize = 16;
 /// How long a refusal is remembered.
-const REFUSAL_LASTS: Duration = Duration::from_secs(60);
+pub(super) const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 /// How long an origin is left in peace after it failed, doubled with each failure in a row.
 const PEACE_MIN: Duration = Duration::from_millis(50);
 const PEACE_MAX: Duration = Duration::from_secs(2);
@@ -19,8 +28,34 @@ const PEACE_MAX: Duration = Duration::from_secs(2);
 /// The notes.
 pub(super) struct Notes {
     /// By the hash of a key: the worst that a collision does is to be too careful.
-    notes: Cache<u64, Note>,
+    notes: Cache<u64, Arc<[Noted]>>,
     hasher: RandomState,
+    purges: Arc<Purges>,
+}
+
+/// Whose answer a note is about.
+#[derive(Clone, Copy)]
+pub(super) struct About<'a> {
+    pub(super) key: &'a Key,
+    /// What the site adds to it.
+    pub(super) additions: &'a [u8],
+    /// Requests with credentials get other answers than those without.
+    pub(super) has_authorization: bool,
+}
+
+/// When the origin was asked, and names that its answer can be purged by.
+#[derive(Clone, Default)]
+pub(super) struct Source {
+    pub(super) asked: u64,
+    pub(super) tags: Bytes,
+}
+
+#[derive(Clone)]
+struct Noted {
+    /// Additions and credentials.
+    variant: u64,
+    source: Source,
+    note: Note,
 }
 
 /// What is known about a key.
@@ -42,52 +77,49 @@ pub(super) enum Note {
 }
 
 impl Notes {
-    pub(super) fn new() -> Self {
-        let notes = Cache::builder().max_capacity(NOTES_MAX).time_to_live(REFUSAL_LASTS).build();
-        Self { notes, hasher: RandomState::new() }
+    pub(super) fn new(purges: Arc<Purges>) -> Self {
+        let weigh = |_: &u64, notes: &Arc<[Noted]>| {
+            let tags: usize = notes.iter().map(|noted| NOTE_BYTES + noted.source.tags.len()).sum();
+            (KEY_BYTES + tags) as u32
+        };
+        let notes = Cache::builder().max_capacity(BYTES_MAX).weigher(weigh);
+        let notes = notes.time_to_live(REMEMBERED_FOR).build();
+        Self { notes, hasher: RandomState::new(), purges }
     }
 
-    /// What is known. Requests with credentials get other answers than those without.
-    pub(super) fn about(
-        &self,
-        key: &Key,
-        additions: &[u8],
-        has_authorization: bool,
-    ) -> Option<Note> {
-        self.notes.get(&self.name(key, additions, has_authorization))
+    /// What is known.
+    pub(super) fn about(&self, about: About<'_>) -> Option<Note> {
+        let all = self.notes.get(&self.name(about.key.as_bytes()))?;
+        let variant = self.variant(about);
+        let Noted { source, note, .. } = all.iter().find(|noted| noted.variant == variant)?;
+        let key = about.key.as_bytes();
+        let is_good = self.purges.fate(key, &source.tags, source.asked) == Fate::Stays;
+        is_good.then_some(*note)
     }
 
     /// An answer was not to be kept, and others will not be either.
-    pub(super) fn refused(
-        &self,
-        key: &Key,
-        additions: &[u8],
-        has_authorization: bool,
-        refusal: Refusal,
-    ) {
+    pub(super) fn refused(&self, about: About<'_>, source: Source, refusal: Refusal) {
         // These are about one request, not about what it asks for.
         let is_about_request = matches!(refusal, Refusal::RequestNoStore | Refusal::ProvokedError);
         if !is_about_request {
-            let name = self.name(key, additions, has_authorization);
-            self.notes.insert(name, Note::Refused);
+            self.put(about, source, Note::Refused);
         }
     }
 
     /// An answer was kept that nobody may have without asking.
-    pub(super) fn unshared(&self, key: &Key, additions: &[u8], has_authorization: bool) {
-        self.notes.insert(self.name(key, additions, has_authorization), Note::Unshared);
+    pub(super) fn unshared(&self, about: About<'_>, source: Source) {
+        self.put(about, source, Note::Unshared);
     }
 
     /// There was no answer; whether something stored stood in for it.
     pub(super) fn failed(
         &self,
-        key: &Key,
-        additions: &[u8],
+        about: About<'_>,
+        asked: u64,
         fault: Option<Fault>,
         has_stand_in: bool,
     ) {
-        let name = self.name(key, additions, false);
-        let before = match self.notes.get(&name) {
+        let before = match self.about(about) {
             Some(Note::Failing { in_a_row, .. }) => in_a_row,
             _ => 0,
         };
@@ -99,17 +131,47 @@ impl Notes {
         };
         let until = Instant::now() + peace;
         let note = Note::Failing { in_a_row: before.saturating_add(1), until, fault };
-        self.notes.insert(name, note);
+        self.put(about, Source { asked, tags: Bytes::new() }, note);
     }
 
     /// There was an answer that is kept.
-    pub(super) fn succeeded(&self, key: &Key, additions: &[u8]) {
-        for has_authorization in [false, true] {
-            self.notes.invalidate(&self.name(key, additions, has_authorization));
+    pub(super) fn succeeded(&self, about: About<'_>) {
+        let name = self.name(about.key.as_bytes());
+        let Some(all) = self.notes.get(&name) else { return };
+        let variants = [false, true]
+            .map(|has_authorization| self.variant(About { has_authorization, ..about }));
+        let others = all.iter().filter(|noted| !variants.contains(&noted.variant));
+        let others: Arc<[Noted]> = others.cloned().collect();
+        if others.is_empty() {
+            self.notes.invalidate(&name);
+        } else if others.len() < all.len() {
+            self.notes.insert(name, others);
         }
     }
 
-    fn name(&self, key: &Key, additions: &[u8], has_authorization: bool) -> u64 {
-        self.hasher.hash_one((key.as_bytes(), additions, has_authorization))
+    /// Everything about a key is out of date.
+    pub(super) fn forget(&self, key: &[u8]) {
+        self.notes.invalidate(&self.name(key));
+    }
+
+    /// What is purged already is not noted: later purges find every note that is older.
+    fn put(&self, about: About<'_>, source: Source, note: Note) {
+        if self.purges.fate(about.key.as_bytes(), &source.tags, source.asked) != Fate::Stays {
+            return;
+        }
+        let (name, variant) = (self.name(about.key.as_bytes()), self.variant(about));
+        let all = self.notes.get(&name);
+        let others = all.iter().flat_map(|all| all.iter());
+        let others = others.filter(|noted| noted.variant != variant).take(VARIANTS_MAX - 1);
+        let new = std::iter::once(Noted { variant, source, note });
+        self.notes.insert(name, new.chain(others.cloned()).collect());
+    }
+
+    fn name(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    fn variant(&self, about: About<'_>) -> u64 {
+        self.hasher.hash_one((about.additions, about.has_authorization))
     }
 }

@@ -1,8 +1,9 @@
 //! A stored response, ready to be sent, and all those that are kept for one key.
 
-use super::body::Body;
+use super::body::{Body, Chunks};
 use crate::rules::forwarding;
 use crate::rules::storing::{Refusal, Terms};
+use crate::rules::tags::{self, TooMany};
 use crate::rules::vary::Variant;
 use crate::store::disk::Receipt;
 use crate::store::memory::Weighed;
@@ -10,6 +11,7 @@ use crate::wire::fields::{Composer, Fields};
 use crate::wire::response::ResponseHead;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 /// Objects kept for one key, for different request fields.
@@ -33,6 +35,8 @@ pub struct Head {
     pub additions: Box<[u8]>,
     /// How it may be used, or why it is not kept.
     pub terms: Result<Terms, Refusal>,
+    /// Names that it can be purged by, each ended by a line feed.
+    pub tags: Bytes,
 }
 
 /// A stored response.
@@ -53,6 +57,8 @@ pub(super) struct Variants {
     pub objects: Vec<Arc<Object>>,
     /// Where it was written.
     pub receipt: Receipt,
+    /// Compared with all purges up to this number.
+    pub compared: AtomicU64,
 }
 
 /// What a new head is made of.
@@ -113,6 +119,8 @@ impl Head {
             variant: Variant::new(&response.fields, parts.request),
             additions: parts.additions.into(),
             terms: parts.terms,
+            // With too many it is not kept.
+            tags: tags::of(&response.fields).unwrap_or_default(),
         };
         (head, once.into())
     }
@@ -138,7 +146,19 @@ impl Head {
         let (bytes, fields) = composer.finish();
         let variant = Variant::new(&fields, request);
         let additions = newer.additions.clone();
-        Self { status: self.status, fields, bytes, variant, additions, terms: newer.terms }
+        let (status, terms) = (self.status, newer.terms);
+        let head = Self { status, fields, bytes, variant, additions, terms, tags: Bytes::new() };
+        head.with_tags_of(newer).with_tags_of(self)
+    }
+
+    /// The same, also to be purged by the names of another one, whose content goes on in this; not
+    /// to be kept if that is too many.
+    #[must_use]
+    pub(super) fn with_tags_of(self, other: &Self) -> Self {
+        match tags::united(&self.tags, &other.tags) {
+            Ok(tags) => Self { tags, ..self },
+            Err(TooMany) => Self { terms: Err(Refusal::Tags), ..self },
+        }
     }
 
     /// A head that was stored as these bytes.
@@ -148,9 +168,16 @@ impl Head {
         variant: Variant,
         additions: Box<[u8]>,
         terms: Terms,
+        tags: Bytes,
     ) -> Option<Self> {
         let fields = Fields::of_lines(&bytes)?;
-        Some(Self { status, fields, bytes, variant, additions, terms: Ok(terms) })
+        Some(Self { status, fields, bytes, variant, additions, terms: Ok(terms), tags })
+    }
+
+    /// The same, stale since that moment if it was not before.
+    #[must_use]
+    pub(super) fn stale_since(&self, since: SystemTime) -> Self {
+        Self { terms: self.terms.map(|terms| terms.ended_at(since)), ..self.clone() }
     }
 
     /// Status line and field lines, each with its end.
@@ -188,17 +215,36 @@ impl Object {
         self.body.chunks().is_some()
     }
 
-    fn weight(&self) -> usize {
+    /// What it takes, wherever its content lies.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        (self.weight() - self.body.weight()) as u64 + self.body.total()
+    }
+
+    pub(super) fn weight(&self) -> usize {
         let head = &self.head;
         let spans = head.fields.len() * 16;
         let known = head.bytes.len() + spans + head.variant.weight() + head.additions.len();
-        OBJECT_BYTES + known + self.body.weight()
+        OBJECT_BYTES + known + head.tags.len() + self.body.weight()
     }
 }
 
 impl Variants {
     pub(super) fn of(objects: Vec<Arc<Object>>) -> Self {
-        Self { objects, receipt: Receipt::default() }
+        let asked = objects.iter().map(|object| object.asked).min().unwrap_or(0);
+        Self { objects, receipt: Receipt::default(), compared: AtomicU64::new(asked) }
+    }
+
+    /// The same, compared with all purges up to this number.
+    pub(super) fn compared_up_to(self, number: u64) -> Self {
+        self.compared.fetch_max(number, Ordering::Relaxed);
+        self
+    }
+
+    /// Whether the content of an object lies among the chunks of one of these.
+    pub(super) fn has_chunks_of(&self, new: &Object) -> bool {
+        let generation = |object: &Object| object.body.chunks().map(Chunks::generation);
+        let wanted = generation(new);
+        wanted.is_some() && self.objects.iter().any(|object| generation(object) == wanted)
     }
 
     /// The object for a request: of those that answer it, the newest. Where some answers have a

@@ -1,210 +1,267 @@
-//! Making things forgotten: what is stored, and what was already on its way.
+//! Purges: in force and on stable storage before they are acknowledged, whatever is stored.
 
-use super::body::Body;
-use super::in_flight::{Fill, Need, Wanted};
-use super::ledger::Claim;
-use super::object::{Head, HeadParts, Object};
-use super::{Change, Engine};
-use crate::config::Site;
-use crate::rules::cache_control::{Demands, Directives};
-use crate::rules::key::{self, Key};
-use crate::rules::policy;
-use crate::rules::storing::{self, Asked, Received};
-use crate::rules::vary::Variant;
-use crate::wire::authority;
-use crate::wire::fields::Fields;
-use crate::wire::request::RequestHead;
-use crate::wire::response::ResponseHead;
+use super::Engine;
+use crate::metrics::PurgeKind;
+use crate::rules::purging::{Targets, Wish};
+use crate::store::purges::Scope;
 use bytes::Bytes;
-use http::Method;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
-use url::Url;
+use tokio::time::timeout_at;
 
-/// An answer waits no longer for what it made out of date to be written down.
-const WRITTEN_WITHIN: Duration = Duration::from_millis(250);
+/// To go through so many objects in memory is no work, and the receipt tells what went.
+const FEW_OBJECTS: u64 = 1000;
+/// So long is read what is on the disk, to tell what it weighed.
+const READ_WITHIN: Duration = Duration::from_millis(100);
+/// One whose caller wants to know waits so long.
+const WAITS_FOR: Duration = Duration::from_secs(60);
+/// Of the items in a receipt, all together.
+const ITEMS_BYTES_MAX: usize = 4096;
 
-/// Methods that change nothing (RFC 9110, section 9.2.1, and the registry of methods). Whatever is
-/// not known to be safe is not.
-const SAFE: &[&str] = &["GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH"];
-
-/// Whether a method changes nothing.
-pub fn is_safe(method: &Method) -> bool {
-    SAFE.contains(&method.as_str())
+/// What a purge did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Its name; later ones are larger.
+    pub id: String,
+    /// When it came into force (RFC 3339).
+    pub applied_at: String,
+    /// Who asked for it.
+    pub by: String,
+    /// What was named, of each kind.
+    pub kinds: Kinds,
+    /// The first of the items, each behind its kind.
+    pub items: Vec<String>,
+    /// Stale instead of gone.
+    pub soft: bool,
+    /// Objects that it has taken away so far.
+    pub objects: u64,
+    /// What they weighed.
+    pub bytes: u64,
+    /// Objects on the disk that it may turn out to be about when they are met.
+    pub at_most_more: u64,
+    /// Memory has been gone through.
+    pub done: bool,
+    /// The end of the machine does not undo it.
+    pub durable: bool,
 }
 
-/// A request that was passed on, and the head of its answer.
-pub struct Passed<'a> {
-    /// The client's.
-    pub head: &'a RequestHead,
-    /// Whose it is.
-    pub site: &'a Arc<Site>,
-    /// What it asked for.
-    pub key: &'a Key,
-    /// `http` or `https`.
-    pub scheme: &'static str,
-    /// The peer is a proxy whose word is taken.
-    pub peer_is_trusted: bool,
-    /// The origin's.
-    pub answer: &'a ResponseHead,
-    /// From one to the other.
-    pub delay: Duration,
+/// Items of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kinds {
+    /// URLs.
+    pub urls: u64,
+    /// Prefixes.
+    pub prefixes: u64,
+    /// Tags.
+    pub tags: u64,
+    /// Hosts.
+    pub hosts: u64,
+    /// Everything.
+    pub all: bool,
 }
 
 impl Engine {
-    /// Forgets everything under a key (RFC 9111, section 4.4). A fill that is on its way for it goes
-    /// to those who wait already and is not kept.
-    pub fn invalidate(&self, key: &Key) {
-        self.in_flight.doom(key.as_bytes(), || {
-            self.store.remove(key.as_bytes());
-        });
-    }
-
-    /// Waits until what was invalidated before cannot come back by the end of this process; not for
-    /// long, if the disk is in trouble.
-    pub async fn invalidations_written(&self) {
-        if let Some(disk) = self.store.disk() {
-            let _ = tokio::time::timeout(WRITTEN_WITHIN, disk.removals_written()).await;
-        }
-    }
-
-    /// What a passed request changed: after an unsafe one that succeeded, its URL and those that the
-    /// answer names on the same host are out of date. An answer to POST that says that it is what
-    /// its URL has from now on is the new state, to be stored as it comes.
-    pub fn passed(self: &Arc<Self>, passed: &Passed<'_>) -> Option<Posted> {
-        if is_safe(&passed.head.method) || !(200..400).contains(&passed.answer.status) {
-            return None;
-        }
-        self.invalidate(passed.key);
-        let mut is_own_content = false;
-        for name in ["location", "content-location"] {
-            for reference in passed.answer.fields.all(name) {
-                let Some(named) = passed.named(reference) else { continue };
-                if named != *passed.key {
-                    self.invalidate(&named);
-                } else if name == "content-location" {
-                    is_own_content = true;
-                }
-            }
-        }
-        let is_post = passed.head.method == Method::POST && passed.answer.status == 200;
-        if is_post && is_own_content { self.posted(passed) } else { None }
-    }
-
-    /// RFC 9110, section 9.3.3: only with an explicit time.
-    fn posted(self: &Arc<Self>, passed: &Passed<'_>) -> Option<Posted> {
-        let (request, answer) = (&passed.head.fields, passed.answer);
-        let directives = Directives::of_response(&answer.fields);
-        let has_time = directives.max_age.is_some()
-            || directives.s_maxage.is_some()
-            || answer.fields.first("expires").is_some();
-        let path = passed.key.target().split('?').next().unwrap_or_default();
-        let policy = policy::of_path(passed.site, path).filter(|_| has_time)?;
-        let asked = Asked {
-            target: passed.key.target(),
-            host: passed.key.host(),
-            has_authorization: request.first("authorization").is_some(),
-            forbids_storing: Demands::of_request(request).no_store,
-            is_spelled_otherwise: passed.head.target() != passed.key.target()
-                || passed.head.authority_text() != Some(passed.key.host()),
-            is_ordinary: true,
-        };
+    /// Makes what is meant forgotten, or stale. Ends when that is in force and on stable storage;
+    /// `durable` tells if it could not be brought there.
+    pub async fn purge(self: &Arc<Self>, wish: &Wish, targets: &Targets, by: &str) -> Receipt {
         let now = SystemTime::now();
-        let age = storing::age_said(&answer.fields);
-        let received = Received { now, delay: passed.delay, age };
-        let terms = storing::judge(&asked, 200, &answer.fields, &policy, received).ok()?;
-        let (host, is_trusted) = (passed.key.host(), passed.peer_is_trusted);
-        let additions = key::additions(passed.site, request, passed.scheme, host, is_trusted);
-        let (head, _) = Head::new(&HeadParts {
-            response: answer,
-            request,
-            additions: &additions,
-            terms: Ok(terms),
-            withheld: &storing::withheld(&answer.fields),
-            now,
-        });
-        let need = Need {
-            wanted: Wanted::Whole,
-            has_authorization: asked.has_authorization,
-            additions: additions.into(),
-            expected: Variant::default(),
+        let rules = scopes(targets, wish.soft);
+        let on_disk = self.store.disk().map_or(0, |disk| disk.stats().entries);
+        let number = match &rules[..] {
+            [] => self.store.purges().draw(),
+            rules => self.store.purge(rules, wish.soft.then_some(now)),
         };
-        let (fill, _) = self.in_flight.begin_alone(passed.key.as_bytes(), need);
-        Some(Posted {
-            engine: self.clone(),
-            fill,
-            key: passed.key.clone(),
-            request: request.clone(),
-            head: Arc::new(head),
-            pieces: Vec::new(),
-            claim: self.arriving.claim(self.object_bytes_max, 0),
-            asked: self.store.disk().map_or(0, |disk| disk.next_sequence()),
-        })
-    }
-}
-
-impl Passed<'_> {
-    /// The key of a reference in the answer, if it leads to the same host.
-    fn named(&self, reference: &[u8]) -> Option<Key> {
-        let (host, target) = (self.key.host(), self.key.target());
-        let base = Url::parse(&format!("{}://{host}{target}", self.scheme)).ok()?;
-        let url = base.join(std::str::from_utf8(reference).ok()?).ok()?;
-        let is_same = url.host_str() == base.host_str()
-            && (url.port_or_known_default() == base.port_or_known_default()
-                || url.port().is_none());
-        let target = match url.query() {
-            Some(query) => format!("{}?{query}", url.path()),
-            None => url.path().to_owned(),
-        };
-        let mut named = Key::default();
-        named.write(self.site, authority::parse(host.as_bytes()), &target, 80);
-        is_same.then_some(named)
-    }
-}
-
-/// The answer to a POST that is stored while it passes.
-pub struct Posted {
-    engine: Arc<Engine>,
-    /// Listed, so that what makes the key out of date meanwhile is noticed.
-    fill: Arc<Fill>,
-    key: Key,
-    request: Fields,
-    head: Arc<Head>,
-    pieces: Vec<Bytes>,
-    claim: Option<Claim>,
-    /// The number of the moment in which it began.
-    asked: u64,
-}
-
-impl Posted {
-    /// More of its content.
-    pub fn push(&mut self, data: &Bytes) {
-        let has_room = self.claim.as_mut().is_some_and(|claim| claim.grow(data.len() as u64));
-        if has_room {
-            self.pieces.push(Bytes::copy_from_slice(data));
+        self.last_purge.fetch_max(number, Ordering::AcqRel);
+        let at_most_more = if rules.is_empty() { 0 } else { on_disk };
+        self.receipts.add(number, self.new_receipt(wish, by, now, at_most_more));
+        let is_quick = wish.wait || self.store.memory().entries() <= FEW_OBJECTS;
+        if targets.is_everything() && !wish.soft {
+            self.take_all_away(number);
+        } else if !wish.soft {
+            self.take_away(&targets.keys, number).await;
+        }
+        if rules.is_empty() {
+            self.receipts.change(number, |receipt| receipt.done = true);
         } else {
-            self.claim = None;
-            self.pieces.clear();
+            self.sweep_soon();
+        }
+        let durable = self.make_durable(number).await;
+        if is_quick && !rules.is_empty() {
+            self.swept(number, WAITS_FOR).await;
+        }
+        let receipt = self.receipts.change(number, |receipt| receipt.durable = durable);
+        // So many others came meanwhile that it is not kept any more.
+        let anew = || Receipt { durable, ..self.new_receipt(wish, by, now, at_most_more) };
+        let receipt = receipt.unwrap_or_else(anew);
+        let Receipt { id, by, objects, bytes, .. } = &receipt;
+        let items = receipt.items.join(", ");
+        self.count_purge(&receipt.kinds);
+        tracing::info!(id, by, items, soft = wish.soft, objects, bytes, durable, "purged");
+        receipt
+    }
+
+    fn count_purge(&self, kinds: &Kinds) {
+        let Kinds { urls, prefixes, tags, hosts, all } = *kinds;
+        for (kind, items) in [
+            (PurgeKind::Url, urls),
+            (PurgeKind::Prefix, prefixes),
+            (PurgeKind::Tag, tags),
+            (PurgeKind::Host, hosts),
+            (PurgeKind::All, u64::from(all)),
+        ] {
+            self.metrics.purged(kind, items);
         }
     }
 
-    /// That was all of it.
-    pub fn finish(mut self) {
-        let pieces = std::mem::take(&mut self.pieces);
-        let total = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let body = Body::new(total, 0, pieces);
-        let object = Object { head: self.head.clone(), body, asked: self.asked };
-        self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
-            if self.claim.is_some() {
-                let change = Change { seen: None, outdated: None, request: &self.request };
-                self.engine.keep(&self.key, object, &change);
+    /// What can be found by its key goes at once.
+    async fn take_away(&self, keys: &[Box<[u8]>], number: u64) {
+        let until = tokio::time::Instant::now() + READ_WITHIN;
+        for key in keys {
+            let mut there = self.store.get(key);
+            // Only to be counted; while it is not known what the disk has, nobody waits for that.
+            if there.is_none() && self.store.has_on_disk(key) {
+                there = timeout_at(until, self.store.read(key)).await.ok().flatten();
             }
+            let mut is_there = false;
+            self.in_flight.doom(key, || {
+                is_there = self.store.get(key).is_some() || self.store.has_on_disk(key);
+                self.store.remove(key);
+                self.notes.forget(key);
+            });
+            // Not what another purge has counted, or whoever was faster.
+            let Some(found) = there.filter(|_| is_there) else {
+                self.receipts.count(number, u64::from(is_there), 0);
+                continue;
+            };
+            let objects = &found.value.objects;
+            for object in objects.iter().filter(|object| !self.is_dead(key, &found.value, object)) {
+                self.receipts.count(number, 1, object.stored_bytes());
+            }
+        }
+    }
+
+    /// The disk is emptied at once: it would be long until all that is on it is met. What is in memory
+    /// is counted here, too, as well as can be told without going through it.
+    fn take_all_away(&self, number: u64) {
+        let memory = self.store.memory();
+        let (mut objects, mut bytes) = (memory.entries(), memory.bytes());
+        if let Some(disk) = self.store.disk() {
+            let held = disk.stats();
+            if objects <= FEW_OBJECTS {
+                (objects, bytes) = (held.entries, held.live_bytes);
+                memory.each(|key, variants| {
+                    if disk.place(key).is_none() {
+                        objects += variants.objects.len() as u64;
+                        bytes += variants.objects.iter().map(|o| o.stored_bytes()).sum::<u64>();
+                    }
+                    true
+                });
+            } else {
+                (objects, bytes) = (objects.max(held.entries), bytes.max(held.live_bytes));
+            }
+            disk.remove_all();
+        }
+        self.receipts.change(number, |receipt| {
+            (receipt.objects, receipt.bytes, receipt.at_most_more) = (objects, bytes, 0);
         });
+    }
+
+    async fn make_durable(&self, number: u64) -> bool {
+        let Some(disk) = self.store.disk() else { return true };
+        if let Some(receipt) = self.receipts.change(number, |_| {}) {
+            self.note_down(&receipt);
+        }
+        disk.removals_durable().await
+    }
+
+    /// For `receipts` after a restart. Whoever can read it knows that it is durable.
+    pub(super) fn note_down(&self, receipt: &Receipt) {
+        let receipt = Receipt { durable: true, ..receipt.clone() };
+        if let Some(disk) = self.store.disk()
+            && let Ok(text) = serde_json::to_vec(&receipt)
+        {
+            disk.note_down(Bytes::from(text));
+        }
+    }
+
+    fn new_receipt(&self, wish: &Wish, by: &str, now: SystemTime, at_most_more: u64) -> Receipt {
+        let moment = Timestamp::try_from(now).unwrap_or_default();
+        let count = |items: &Vec<String>| items.len() as u64;
+        Receipt {
+            id: self.receipts.new_id(moment.as_microsecond().unsigned_abs()),
+            applied_at: format!("{moment:.3}"),
+            by: by.to_owned(),
+            kinds: Kinds {
+                urls: count(&wish.urls),
+                prefixes: count(&wish.prefixes),
+                tags: count(&wish.tags),
+                hosts: count(&wish.hosts),
+                all: wish.all,
+            },
+            items: items(wish),
+            soft: wish.soft,
+            objects: 0,
+            bytes: 0,
+            at_most_more,
+            done: false,
+            durable: false,
+        }
+    }
+
+    /// What was purged, the newest first.
+    pub fn receipts(&self) -> Vec<Receipt> {
+        self.find_old_receipts();
+        self.receipts.all()
+    }
+
+    /// One of them.
+    pub fn receipt(&self, id: &str) -> Option<Receipt> {
+        self.find_old_receipts();
+        self.receipts.get(id)
+    }
+
+    /// The disk has those from before this start.
+    fn find_old_receipts(&self) {
+        let notes = self.store.disk().map(|disk| disk.take_notes()).unwrap_or_default();
+        let read = |note: Bytes| serde_json::from_slice::<Receipt>(&note).ok();
+        self.receipts.add_old(notes.into_iter().filter_map(read).collect());
     }
 }
 
-impl Drop for Posted {
-    fn drop(&mut self) {
-        self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {});
+/// What is remembered as rules. Whole keys are found and taken away, but cannot be made stale
+/// without being read.
+pub(super) fn scopes(targets: &Targets, with_keys: bool) -> Vec<Scope> {
+    let keys = targets.keys.iter().filter(|_| with_keys).cloned().map(Scope::Key);
+    let prefixes = targets.prefixes.iter().cloned().map(Scope::Prefix);
+    keys.chain(prefixes).chain(targets.tags.iter().cloned().map(Scope::Tag)).collect()
+}
+
+/// The first items of a wish; the last one is cut where it goes too far.
+fn items(wish: &Wish) -> Vec<String> {
+    let kinds = [
+        ("url", &wish.urls),
+        ("prefix", &wish.prefixes),
+        ("tag", &wish.tags),
+        ("host", &wish.hosts),
+    ];
+    let of_kind = |(kind, items)| {
+        let items: &Vec<String> = items;
+        items.iter().map(move |item| format!("{kind} {item}"))
+    };
+    let named = kinds.into_iter().flat_map(of_kind);
+    let mut left = ITEMS_BYTES_MAX;
+    let mut all = Vec::new();
+    for mut item in wish.all.then(|| "all".to_owned()).into_iter().chain(named) {
+        if item.len() > left {
+            item.truncate(item.floor_char_boundary(left));
+            all.push(item + "...");
+            break;
+        }
+        left -= item.len();
+        all.push(item);
     }
+    all
 }

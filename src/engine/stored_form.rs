@@ -8,12 +8,16 @@ use super::object::{Head, Object, Variants};
 use crate::rules::storing::Terms;
 use crate::rules::vary::Variant;
 use crate::store::Value;
+use crate::store::disk::format::NAME_BYTES_MAX;
 use crate::store::disk::{Content, Disk, Receipt};
+use crate::store::purges::{Fate, Purges};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Larger contents lie in chunks.
 const INLINE_BYTES_MAX: u64 = 16 * 1024;
 /// All small contents of a key together; a change of one variant writes all of them again.
@@ -28,6 +32,7 @@ struct StoredObject<'a> {
     variant: Variant,
     additions: Box<[u8]>,
     terms: Terms,
+    tags: &'a [u8],
     asked: u64,
     total: u64,
     lies: Lies,
@@ -78,10 +83,15 @@ impl Value for Variants {
         &self.receipt
     }
 
+    fn asked(&self) -> u64 {
+        self.compared.load(Ordering::Relaxed)
+    }
+
     /// `None` if there is nothing in it that could be found again.
     fn to_disk(&self) -> Option<Content> {
-        let (mut head, mut body) = (vec![VERSION], Vec::new());
+        let (mut head, mut body, mut tags) = (vec![VERSION], Vec::new(), BTreeSet::new());
         let mut inline_bytes = 0;
+        let mut tags_bytes = 0;
         let mut asked = u64::MAX;
         for object in &self.objects {
             let lies = if is_inline(&object.body, &mut inline_bytes) {
@@ -98,14 +108,20 @@ impl Value for Variants {
                 variant: object.head.variant.clone(),
                 additions: object.head.additions.clone(),
                 terms,
+                tags: &object.head.tags,
                 asked: object.asked,
                 total: object.body.total(),
                 lies,
             };
             let Ok(bytes) = postcard::to_stdvec(&stored) else { continue };
-            if head.len() + bytes.len() > HEAD_BYTES_MAX {
+            let has_room = head.len() + bytes.len() <= HEAD_BYTES_MAX;
+            let new_tags = object.head.tags.split_inclusive(|byte| *byte == b'\n');
+            let new_tags: Vec<&[u8]> = new_tags.filter(|tag| !tags.contains(tag)).collect();
+            tags_bytes += new_tags.iter().map(|tag| tag.len()).sum::<usize>();
+            if !has_room || tags_bytes > NAME_BYTES_MAX {
                 break;
             }
+            tags.extend(new_tags);
             head.extend_from_slice(&bytes);
             asked = asked.min(object.asked);
             if matches!(lies, Lies::Inline) {
@@ -116,7 +132,14 @@ impl Value for Variants {
                 }
             }
         }
-        let content = Content { tags: Bytes::new(), head: head.into(), body: body.into(), asked };
+        // What it was compared with does not concern it any more.
+        let asked = asked.max(self.compared.load(Ordering::Relaxed));
+        let content = Content {
+            tags: Vec::from_iter(tags).concat().into(),
+            head: head.into(),
+            body: body.into(),
+            asked,
+        };
         (content.head.len() > 1).then_some(content)
     }
 
@@ -132,7 +155,9 @@ impl Value for Variants {
             Arc::new(Object { head: Arc::new(kept.head), body, asked: kept.asked })
         };
         let kept = read(content)?;
-        Some(Self::of(kept.into_iter().map(object).collect()))
+        let variants = Self::of(kept.into_iter().map(object).collect());
+        variants.compared.fetch_max(content.asked, Ordering::Relaxed);
+        Some(variants)
     }
 }
 
@@ -161,17 +186,13 @@ pub enum KeptBody {
 /// What an entry holds, the newest first; never empty. `None` if it is not
 /// understood.
 pub fn read(content: &Content) -> Option<Vec<Kept>> {
-    let (&version, mut rest) = content.head.split_first()?;
-    if version != VERSION {
-        return None;
-    }
     let mut inline = content.body.clone();
     let mut all = Vec::new();
-    while !rest.is_empty() {
-        let (stored, after): (StoredObject<'_>, _) = postcard::take_from_bytes(rest).ok()?;
-        rest = after;
-        let StoredObject { status, head, variant, additions, terms, asked, total, lies } = stored;
-        let head = Head::stored(status, Bytes::copy_from_slice(head), variant, additions, terms)?;
+    for stored in objects(&content.head)? {
+        let StoredObject { status, head, variant, additions, terms, tags, asked, total, lies } =
+            stored;
+        let (head, tags) = (Bytes::copy_from_slice(head), Bytes::copy_from_slice(tags));
+        let head = Head::stored(status, head, variant, additions, terms, tags)?;
         let body = match lies {
             Lies::Inline => {
                 let bytes = usize::try_from(total).ok().filter(|bytes| *bytes <= inline.len())?;
@@ -180,6 +201,39 @@ pub fn read(content: &Content) -> Option<Vec<Kept>> {
             Lies::InChunks(generation) => KeptBody::InChunks(generation),
         };
         all.push(Kept { head, asked, total, body });
+    }
+    (!all.is_empty()).then_some(all)
+}
+
+/// The same of what purges have left, as a request would find it; empty if they have left nothing.
+pub fn read_left(key: &[u8], content: &Content, purges: &Purges) -> Option<Vec<Kept>> {
+    let left = |kept: Kept| match purges.fate(key, &kept.head.tags, kept.asked.max(content.asked)) {
+        Fate::Stays => Some(kept),
+        Fate::Stale(since, _) => Some(Kept { head: kept.head.stale_since(since), ..kept }),
+        Fate::Gone(_) => None,
+    };
+    Some(read(content)?.into_iter().filter_map(left).collect())
+}
+
+/// Whether purges have left nothing of an entry. Its body need not be there.
+pub fn is_gone(key: &[u8], entry: &Content, purges: &Purges) -> bool {
+    let is_gone = |tags: &[u8], asked: u64| {
+        matches!(purges.fate(key, tags, asked.max(entry.asked)), Fate::Gone(_))
+    };
+    match objects(&entry.head) {
+        Some(all) => all.iter().all(|stored| is_gone(stored.tags, stored.asked)),
+        None => is_gone(&entry.tags, entry.asked),
+    }
+}
+
+/// `None` if they are not understood, or there are none.
+fn objects(head: &[u8]) -> Option<Vec<StoredObject<'_>>> {
+    let (&version, mut rest) = head.split_first()?;
+    let mut all = Vec::new();
+    while version == VERSION && !rest.is_empty() {
+        let (stored, after) = postcard::take_from_bytes(rest).ok()?;
+        rest = after;
+        all.push(stored);
     }
     (!all.is_empty()).then_some(all)
 }

@@ -10,6 +10,7 @@ use crate::rules::key::Key;
 use crate::store::Move;
 use crate::store::disk::{Disk, Health};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Objects whose content is larger than this share of what one object may take in memory stay on the
 /// disk: the device's own cache in memory is as good for them.
@@ -32,18 +33,20 @@ impl Engine {
                 is_degraded: matches!(disk.health(), Health::Degraded(_)),
             }
         });
-        CacheReport { memory, disk }
+        CacheReport { memory, disk, purge_rules: self.store.purges().len() as u64 }
     }
 
     /// What is stored for a key.
     pub(super) async fn stored(self: &Arc<Self>, key: &Key) -> Option<InStore<Variants>> {
-        if let Some(found) = self.store.get(key.as_bytes()) {
+        let in_memory = self.store.get(key.as_bytes());
+        if let Some(found) = in_memory.and_then(|found| self.left(key.as_bytes(), found)) {
             if self.store.is_to_be_written(&found.value) {
                 self.demote(key, &found.value);
             }
             return Some(found);
         }
         let found = self.store.read(key.as_bytes()).await?;
+        let found = self.left(key.as_bytes(), found)?;
         if found.is_wanted_in_memory {
             self.promote(key, &found);
         }
@@ -97,7 +100,9 @@ impl Engine {
         tokio::spawn(async move {
             let is_ready = engine.write_chunks(&disk, variants.unwritten(&disk)).await;
             engine.in_flight.locked(key.as_bytes(), || {
-                // Found on its way to the disk until it is there.
+                // Found on its way to the disk until it is there. What is written was compared with
+                // all purges: an older purge of everything stands for the others.
+                let is_ready = is_ready && engine.is_compared(&variants);
                 if is_ready && engine.store.is_moving(key.as_bytes(), begun) {
                     engine.store.write(key.as_bytes(), &variants);
                     engine.store.end_move(key.as_bytes(), begun);
@@ -129,7 +134,8 @@ impl Engine {
             let value = engine.loaded(&found.value).await;
             engine.in_flight.locked(key.as_bytes(), || {
                 let is_unchanged = engine.store.is_unchanged(key.as_bytes(), Some(&found));
-                if is_unchanged && engine.store.get(key.as_bytes()).is_none() {
+                let is_wanted = is_unchanged && engine.is_compared(&value);
+                if is_wanted && engine.store.get(key.as_bytes()).is_none() {
                     engine.store.insert(key.as_bytes(), value);
                 }
             });
@@ -153,7 +159,9 @@ impl Engine {
                 None => object.clone(),
             });
         }
-        Arc::new(Variants { objects, receipt: variants.receipt.clone() })
+        let compared = variants.compared.load(Ordering::Relaxed);
+        let loaded = Variants::of(objects).compared_up_to(compared);
+        Arc::new(Variants { receipt: variants.receipt.clone(), ..loaded })
     }
 }
 

@@ -16,6 +16,7 @@ mod segment;
 mod tier;
 mod writer;
 
+use super::purges::{Purges, Scope};
 use bytes::Bytes;
 use files::Folder;
 use format::{Kind, chunk_key};
@@ -25,8 +26,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
-use tier::{Put, State, Tier};
+use std::time::{Duration, SystemTime};
+use tier::{Part, Put, State, Tier};
 use tokio::time::timeout;
 use writer::Writer;
 
@@ -156,9 +157,15 @@ impl Disk {
         let mut writer = Writer::new(tier.clone());
         writer.begin(claimed);
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        let logging = tier.clone();
-        let log = thread("disk-purge-log").spawn(move || logging.log.run(&logging));
-        let writer = thread("disk-writer").spawn(move || writer.run());
+        let (logging, writing) = (tier.clone(), tier.clone());
+        let log = thread("disk-purge-log").spawn(move || {
+            let _watch = Watch(&logging, Part::Log);
+            logging.log.run(&logging);
+        });
+        let writer = thread("disk-writer").spawn(move || {
+            let _watch = Watch(&writing, Part::Writer);
+            writer.run();
+        });
         let (Ok(writer), Ok(log)) = (writer, log) else {
             tier.queue.close();
             tier.log.close();
@@ -233,6 +240,50 @@ impl Disk {
     /// crash. Whether there was one.
     pub fn remove(&self, key: &[u8]) -> bool {
         self.tier.remove(Kind::Entry, key)
+    }
+
+    /// Makes everything that a scope is about, and that was asked for before, gone or stale. In force
+    /// afterwards, for whoever compares with `purges`; its number.
+    pub fn purge(&self, scopes: &[Scope], stale_since: Option<SystemTime>) -> u64 {
+        self.tier.purge(scopes, stale_since)
+    }
+
+    /// What was purged, to be compared with what is read.
+    pub fn purges(&self) -> &Arc<Purges> {
+        &self.tier.purges
+    }
+
+    /// Removes everything.
+    pub fn remove_all(&self) {
+        self.tier.remove_all();
+    }
+
+    /// Forgets an entry that lies there and that a purge is about: the purge sees to it that it does
+    /// not come back.
+    pub fn forget(&self, key: &[u8], place: Place) {
+        self.tier.forget(self.tier.hash(Kind::Entry, key), place.0);
+    }
+
+    /// For no entry was the origin asked before this, as far as purges go.
+    pub fn oldest_asked(&self) -> u64 {
+        self.tier.oldest_asked()
+    }
+
+    /// Writes something down that is found again after a restart, one of the last few; as durable as
+    /// a removal.
+    pub fn note_down(&self, text: Bytes) {
+        self.tier.note_down(text);
+    }
+
+    /// What was noted down before the start, the oldest first; once.
+    pub fn take_notes(&self) -> Vec<Bytes> {
+        self.tier.take_notes()
+    }
+
+    /// Shows every entry that can be read at this moment, one after the other, with what it takes on
+    /// the device, as long as `see` wants more. Whether it has seen all. It waits for the device.
+    pub fn each_entry(&self, see: impl FnMut(Content, &[u8], u64) -> bool) -> bool {
+        self.tier.each_entry(see)
     }
 
     /// Waits until everything that was removed before is written down so that the end of this
@@ -328,6 +379,17 @@ impl Disk {
             written: count(&counters.written),
             dropped: count(&counters.dropped),
             corrupt: count(&counters.corrupt),
+        }
+    }
+}
+
+/// Tells if a thread breaks off: without it the tier does not keep what it promises.
+struct Watch<'t>(&'t Tier, Part);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.set_fault(self.1, Some("one of its threads broke off".to_owned()));
         }
     }
 }

@@ -56,6 +56,20 @@ impl<V: Weighed> Memory<V> {
         self.cache.remove(key).is_some()
     }
 
+    /// Shows every entry that is there at this moment, as long as `see` wants more.
+    pub fn each(&self, mut see: impl FnMut(&[u8], Arc<V>) -> bool) {
+        for (key, value) in &self.cache {
+            if !see(&key, value) {
+                return;
+            }
+        }
+    }
+
+    /// Whether there is a value; this is no use of it.
+    pub fn has(&self, key: &[u8]) -> bool {
+        self.cache.contains_key(key)
+    }
+
     /// What is kept at the moment.
     pub fn bytes(&self) -> u64 {
         self.cache.weighted_size()

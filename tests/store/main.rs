@@ -11,4 +11,6 @@ mod format;
 mod history;
 mod kit;
 mod model;
+mod purge_model;
+mod purges;
 mod races;

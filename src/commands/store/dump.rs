@@ -49,7 +49,8 @@ pub(super) fn dump(
         eprintln!("brim: {} cannot be read, or is gone", key_text::shown(&key));
         return Ok(ExitCode::FAILURE);
     };
-    print(store, &stored::read(&content, SystemTime::now()), what, out)
+    let all = stored::read(&key, &content, store.purges(), SystemTime::now());
+    print(store, &all, what, out)
 }
 
 fn print(store: &Inspected, all: &[Stored], what: Part, out: &mut Out<'_>) -> io::Result<ExitCode> {
@@ -110,14 +111,14 @@ enum Found {
 
 fn find(store: &Inspected, asked: &str) -> io::Result<Found> {
     if let Some(key) = key_text::read(asked)
-        && store.entry(&key)?.is_some()
+        && store.entry(&key)?.is_some_and(|(entry, _)| !stored::is_gone(store, &entry))
     {
         return Ok(Found::One(key));
     }
     let Some(wanted) = key_text::Wanted::by(asked) else { return Ok(Found::None) };
     let mut keys: Vec<Vec<u8>> = store
         .entries()
-        .filter(|entry| wanted.is(&entry.key))
+        .filter(|entry| wanted.is(&entry.key) && !stored::is_gone(store, entry))
         .map(|entry| entry.key.to_vec())
         .collect();
     Ok(match keys.len() {

@@ -1,6 +1,6 @@
 //! `brim store ls`: one line an entry, printed as it is read.
 
-use super::{Out, age, key_text};
+use super::{Out, age, key_text, stored};
 use crate::store::disk::inspect::{EntryView, Inspected};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -26,7 +26,7 @@ pub(super) fn print(
     now: u64,
     out: &mut Out<'_>,
 ) -> io::Result<ExitCode> {
-    for entry in store.entries() {
+    for entry in store.entries().filter(|entry| !stored::is_gone(store, entry)) {
         if is_json {
             serde_json::to_writer(&mut *out, &Entry::from(&entry))?;
             writeln!(out)?;

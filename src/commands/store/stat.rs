@@ -16,6 +16,7 @@ struct Stat<'a> {
     entries: u64,
     chunks: u64,
     hits: u64,
+    rules: usize,
     problems: usize,
     segments: Vec<Segment>,
 }
@@ -51,6 +52,7 @@ pub(super) fn print(
         entries: sum(|segment| segment.entries),
         chunks: sum(|segment| segment.chunks),
         hits: sum(|segment| segment.hits),
+        rules: store.purges().len(),
         problems: store.problems().len(),
         segments,
     };
@@ -76,6 +78,13 @@ fn print_for_people(stat: &Stat<'_>, now: u64, out: &mut Out<'_>) -> io::Result<
         share(stat.live_bytes, stat.file_bytes),
         counted(stat.hits, "hit", "hits"),
     )?;
+    if stat.rules > 0 {
+        let rules = counted(stat.rules as u64, "rule", "rules");
+        writeln!(
+            out,
+            "{rules} of what was purged: entries that are gone by these are still counted"
+        )?;
+    }
     if stat.problems > 0 {
         let problems = counted(stat.problems as u64, "problem", "problems");
         writeln!(out, "{problems}: `brim store verify` names them")?;

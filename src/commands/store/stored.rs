@@ -3,6 +3,8 @@
 use super::key_text::escape;
 use crate::engine::{self, Kept, KeptBody};
 use crate::store::disk::Content;
+use crate::store::disk::inspect::{EntryView, Inspected};
+use crate::store::purges::Purges;
 use bytes::Bytes;
 use std::fmt::Write;
 use std::time::SystemTime;
@@ -30,9 +32,17 @@ pub(super) enum Body {
     },
 }
 
-/// What is kept, newest first. What cannot be understood is shown as it is.
-pub(super) fn read(content: &Content, now: SystemTime) -> Vec<Stored> {
-    let Some(all) = engine::read(content) else { return vec![raw(content)] };
+/// Whether an entry was purged as a whole.
+pub(super) fn is_gone(store: &Inspected, entry: &EntryView) -> bool {
+    let EntryView { tags, head, asked, .. } = entry;
+    let (tags, head, asked) = (tags.clone(), head.clone(), *asked);
+    let content = Content { tags, head, body: Bytes::new(), asked };
+    engine::is_gone(&entry.key, &content, store.purges())
+}
+
+/// What is kept and not purged, newest first. What cannot be understood is shown as it is.
+pub(super) fn read(key: &[u8], content: &Content, purges: &Purges, now: SystemTime) -> Vec<Stored> {
+    let Some(all) = engine::read_left(key, content, purges) else { return vec![raw(content)] };
     let count = all.len();
     let numbered = (1..).zip(all);
     numbered.map(|(number, kept)| of_engine(kept, content, number, count, now)).collect()

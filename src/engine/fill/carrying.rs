@@ -6,6 +6,7 @@ use crate::engine::arrival::{Arrival, Over};
 use crate::engine::body::{Body, Chunks};
 use crate::engine::in_flight::{Answer, Verdict, Wanted};
 use crate::engine::ledger::Claim;
+use crate::engine::notes::Source;
 use crate::engine::object::{Head, HeadParts, Object};
 use crate::engine::spill::{SPILL_BYTES, Spill};
 use crate::rules::cache_control::Demands;
@@ -107,7 +108,7 @@ impl Task {
                 let is_outdated = response.status < 400 && terms.is_err() && !is_head;
                 if let Some(stored) = self.stored.as_ref().filter(|_| is_outdated) {
                     let (head, body) = (answer.head.clone(), stored.body.clone());
-                    let object = Object { head, body, asked: self.asked };
+                    let object = Object { head, body, asked: self.fill.asked };
                     self.replace(stored, &Arc::new(object));
                 }
             });
@@ -171,6 +172,11 @@ impl Task {
             withheld: &withheld,
             now: received.now,
         });
+        let head = match before {
+            Some(before) => head.with_tags_of(&before.head),
+            None => head,
+        };
+        let terms = head.terms;
         let start = part.as_ref().map_or(0, |part| part.part.start);
         let may_keep = terms.is_ok() && !is_head;
         let (claim, keeping) = if may_keep {
@@ -192,6 +198,7 @@ impl Task {
             once,
             before: before.clone(),
             part: part.as_ref().map(|part| part.part.clone()),
+            asked: self.fill.asked,
             total,
             length: length.filter(|_| !is_head).or(total.filter(|_| is_head)),
             content_range: content_range_told(response),
@@ -332,14 +339,15 @@ impl Task {
         if matches!(answer.origin_status, 304 | 412 | 416) {
             return;
         }
-        let (notes, key, additions) = (&self.engine.notes, &self.key, &self.additions[..]);
-        let has_authorization = self.request.fields.first("authorization").is_some();
-        match answer.head.terms {
-            Ok(_) if answer.is_shared => notes.succeeded(key, additions),
-            Ok(_) => notes.unshared(key, additions, has_authorization),
+        let (notes, about) = (&self.engine.notes, self.about());
+        let source = || Source { asked: answer.asked, tags: answer.head.tags.clone() };
+        let note = || match answer.head.terms {
+            Ok(_) if answer.is_shared => notes.succeeded(about),
+            Ok(_) => notes.unshared(about, source()),
             Err(_) if answer.fault_for_others.is_some() => {}
-            Err(refusal) => notes.refused(key, additions, has_authorization, refusal),
-        }
+            Err(refusal) => notes.refused(about, source(), refusal),
+        };
+        self.engine.in_flight.unless_doomed(self.key.as_bytes(), &self.fill, note);
     }
 
     /// Puts what came into the store: how long the whole is, and where this part of it begins.
@@ -356,7 +364,7 @@ impl Task {
             }
             Keeping::OnDisk(spill) => (None, Body::on_disk(total, spill.chunks().clone())),
         };
-        let new = Object { head: answer.head.clone(), body, asked: self.asked };
+        let new = Object { head: answer.head.clone(), body, asked: self.fill.asked };
         self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
             let change = Change {
                 seen: self.seen.as_ref(),

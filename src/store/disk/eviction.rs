@@ -1,12 +1,11 @@
 //! Taking the oldest segment away: what was read since it was written is written again, at most half
 //! of it, and the rest goes.
 
-use super::format::FooterEntry;
+use super::format::{FooterEntry, is_entry};
 use super::index::Location;
 use super::mounting::entries_of;
 use super::segment::Segment;
 use super::tier::Tier;
-use super::writer::is_entry;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 

@@ -63,7 +63,8 @@
 //! | 16 | 8 | smallest sequence |
 //! | 24 | 8 | largest sequence |
 //! | 32 | 8 | when it was sealed, seconds since 1970 |
-//! | 40 | 16 | 0 |
+//! | 40 | 8 | smallest `asked` of all entries; 0 if it is not known |
+//! | 48 | 8 | 0 |
 //! | 56 | 8 | `BrimFoot` |
 //!
 //! `purge.log`: a head of 16 bytes (`BrimPurg`, version 1, checksum of bytes 0..12), then entries:
@@ -73,8 +74,9 @@
 //! | 0 | 4 | checksum of everything after it, the payload with its padding included |
 //! | 4 | 4 | bytes of the payload, at most 64 KiB |
 //! | 8 | 8 | sequence: what is larger stays |
-//! | 16 | 1 | kind: 1 key (payload: its hash), 2 everything; 3, 4 and 5 are kept for prefix, tag and host |
-//! | 17 | 7 | 0 |
+//! | 16 | 1 | kind: 1 key (payload: its hash), 2 everything; rules (payload: the name): 3 prefix of keys, 4 tag, 5 whole key; 6 note |
+//! | 17 | 6 | of a rule that makes stale, when, milliseconds since 1970; else 0 |
+//! | 23 | 1 | from kind 3 on, the parity of bytes 4..23; else 0 |
 //! | 24 | | payload, zeros up to a multiple of 8 |
 
 mod footer;
@@ -242,6 +244,11 @@ pub fn hash(seed: &[u8; 16], kind: Kind, key: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new_with_key(seed);
     hasher.write(key);
     hasher.finish() & !1 | u64::from(kind == Kind::Chunk)
+}
+
+/// Whether a record counts as an object of its own.
+pub fn is_entry(hash: u64) -> bool {
+    kind_of(hash) == Kind::Entry
 }
 
 /// What kind of record a hash is of.

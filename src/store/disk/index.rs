@@ -5,7 +5,7 @@
 //! never both. Whoever puts or removes draws its sequence under the lock of the hash's shard, so
 //! that the order of sequences is the order of what happened.
 
-use super::format::{ALIGNMENT, FooterEntry, Kind, kind_of};
+use super::format::{ALIGNMENT, FooterEntry, Kind, is_entry, kind_of};
 use hashbrown::HashTable;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -260,7 +260,7 @@ impl Index {
                 shard.slots.iter().filter(is_there).map(|slot| slot.hash).collect();
             for hash in hashes {
                 shard.take(hash);
-                dropped += u64::from(kind_of(hash) == Kind::Entry);
+                dropped += u64::from(is_entry(hash));
             }
         }
         dropped

@@ -8,15 +8,16 @@ mod verify;
 use super::files::{File, Folder};
 use super::format::{
     self, Bad, FooterEntry, Kind, Meta, RECORD_HEAD_BYTES, RecordHead, WholeRecord, chunk_key,
-    kind_of, segment_id, segment_name,
+    is_entry, kind_of, segment_id, segment_name,
 };
 use super::index::{Index, Location, SEGMENT_ID_END};
 use super::local::{LocalFolder, open_for_reading};
 use super::mounting::{SUPERBLOCK, read_superblock};
 use super::purge_log::{self, Removed};
-use super::segment::{Segment, Window, next_record};
+use super::segment::{Oldest, Segment, Window, next_record};
 use super::writer::{HITS, read_hits};
 use super::{Content, reading};
+use crate::store::purges::Purges;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,6 +38,7 @@ pub struct Inspected {
     /// Not known if the superblock is damaged.
     seed: Option<[u8; 16]>,
     index: Index,
+    purges: Purges,
     segments: Vec<SegmentView>,
     problems: Vec<Problem>,
 }
@@ -147,6 +149,9 @@ impl Inspected {
         for (hash, sequence) in &removed.keys {
             index.shard(*hash).note_removed(*hash, *sequence);
         }
+        let purges = Purges::default();
+        purges.raise(removed.sequence_max());
+        purges.load(&removed.rules());
         // What is damaged has lost removals: `purge_log::open` forgets everything then.
         let all_before = if removed.is_damaged { u64::MAX } else { removed.all.unwrap_or(0) };
         let mut views = BTreeMap::new();
@@ -179,12 +184,18 @@ impl Inspected {
             }
         });
         let segments = views.into_values().collect();
-        Ok(Self { files, seed, index, segments, problems })
+        Ok(Self { files, seed, index, purges, segments, problems })
     }
 
     /// All segments, oldest first.
     pub fn segments(&self) -> &[SegmentView] {
         &self.segments
+    }
+
+    /// What was purged by rule. Entries that this is about are counted and shown as live here: who
+    /// knows how they are kept can tell what is left of them.
+    pub fn purges(&self) -> &Purges {
+        &self.purges
     }
 
     /// What was bad about what had to be read so far. `verify` looks at everything.
@@ -230,7 +241,7 @@ impl Inspected {
         };
         let all = file.bytes().ok()?;
         let mut window = Window::default();
-        let live = entries.into_iter().filter(|entry| kind_of(entry.hash) == Kind::Entry);
+        let live = entries.into_iter().filter(|entry| is_entry(entry.hash));
         Some(live.filter(is_live).filter_map(move |entry| {
             let read = front(&*file, &mut window, entry.offset, all, id);
             let (head, meta) = read.ok()?.ok()??;
@@ -263,7 +274,8 @@ impl Inspected {
         let Some(location) = self.index.shard(hash).location(hash) else { return Ok(None) };
         let id = location.segment();
         let file = self.files.open(&segment_name(id))?.ok_or(ErrorKind::NotFound)?;
-        let record = reading::read_whole(&Segment::new(id, file, 0, 0), hash, location);
+        let record =
+            reading::read_whole(&Segment::new(id, file, 0, Oldest::NOT_KNOWN), hash, location);
         let record = record.filter(|record| record.meta.key == key);
         Ok(record.map(|record| (record, location)))
     }

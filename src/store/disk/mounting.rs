@@ -4,7 +4,7 @@
 use super::files::File;
 use super::format::{Bad, FooterEntry, SUPERBLOCK_BYTES, Superblock, segment_id, segment_name};
 use super::purge_log;
-use super::segment::{self, Segment};
+use super::segment::{self, Footer, Oldest, Scanned, Segment};
 use super::tier::{Mount, State, Tier, now};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
@@ -29,6 +29,8 @@ pub(super) fn mount(tier: &Tier) -> io::Result<Vec<u32>> {
     let newest = ids.last().copied().unwrap_or(0);
     tier.next_segment.fetch_max(newest.saturating_add(1), Ordering::SeqCst);
     let mut mount = tier.mount_mut();
+    tier.purges.load(&removed.rules());
+    tier.keep_notes(removed.notes.into());
     tier.index.clear(false, || 0);
     tier.segments.replace(Vec::new());
     tier.foreign_bytes.store(0, Ordering::Relaxed);
@@ -155,22 +157,22 @@ fn recover_segment(tier: &Tier, id: u32, all_before: u64) -> io::Result<()> {
         // Every record says itself where it belongs.
         Err(Bad::Short | Bad::Checksum | Bad::Value) => {}
     }
-    let (entries, bytes) = match footer(&*file, id)? {
-        Some(entries) => (entries, bytes),
+    let (entries, asked, bytes) = match footer(&*file, id)? {
+        Some(Footer { entries, trailer, .. }) => (entries, trailer.asked_min, bytes),
         None => {
-            let scanned = segment::scan_unsealed(&*file, id)?;
-            if scanned.entries.is_empty() {
+            let Scanned { entries, oldest, end, .. } = segment::scan_unsealed(&*file, id)?;
+            if entries.is_empty() {
                 return tier.folder.remove(&segment_name(id));
             }
-            let all = segment::seal(&*file, id, scanned.end, &scanned.entries, now())?;
-            (scanned.entries, all)
+            let all = segment::seal(&*file, id, end, &entries, oldest.asked, now())?;
+            (entries, oldest.asked, all)
         }
     };
-    let sequence_min = entries.iter().map(|entry| entry.sequence).min().unwrap_or(u64::MAX);
+    let sequence = entries.iter().map(|entry| entry.sequence).min().unwrap_or(u64::MAX);
     let sequence_max = entries.iter().map(|entry| entry.sequence).max().unwrap_or(0);
     tier.raise_sequence(sequence_max);
     // Before its slots: who finds one finds the segment.
-    tier.segments.insert(Arc::new(Segment::new(id, file, bytes, sequence_min)));
+    tier.segments.insert(Arc::new(Segment::new(id, file, bytes, Oldest { sequence, asked })));
     tier.index.recover(id, &entries, all_before);
     Ok(())
 }
@@ -180,15 +182,14 @@ fn left_alone(tier: &Tier, bytes: u64, why: &str) -> io::Result<()> {
     Err(io::Error::new(ErrorKind::Unsupported, why.to_owned()))
 }
 
-fn footer(file: &dyn File, id: u32) -> io::Result<Option<Vec<FooterEntry>>> {
-    let footer = segment::read_footer(file, id)?;
-    Ok(footer.ok().flatten().map(|footer| footer.entries))
+fn footer(file: &dyn File, id: u32) -> io::Result<Option<Footer>> {
+    Ok(segment::read_footer(file, id)?.ok().flatten())
 }
 
 /// What a segment holds, from its footer or from reading it.
 pub(super) fn entries_of(segment: &Segment) -> io::Result<Vec<FooterEntry>> {
     match footer(&*segment.file, segment.id)? {
-        Some(entries) => Ok(entries),
+        Some(footer) => Ok(footer.entries),
         None => Ok(segment::scan(&*segment.file, segment.id)?.entries),
     }
 }

@@ -1,6 +1,7 @@
 //! What waits for the writer: bounded in bytes, from the put until it is written or dropped.
 
 use super::Receipt;
+use super::format::is_entry;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +34,8 @@ struct State {
     jobs: VecDeque<Job>,
     claimed: u64,
     pushed: u64,
+    /// The smallest `asked` of the jobs that were taken last, if there is one.
+    taken_asked: Option<u64>,
     is_closed: bool,
 }
 
@@ -89,6 +92,8 @@ impl Queue {
             if !state.jobs.is_empty() || state.is_closed || left == Duration::ZERO {
                 // Whoever has claimed is going to push.
                 let is_last = state.is_closed && state.claimed == claimed_by(&state.jobs);
+                // Whoever comes for more has a place for what it has taken before.
+                state.taken_asked = asked_min(&state.jobs);
                 return (std::mem::take(&mut state.jobs), is_last);
             }
             state = match self.wake.wait_timeout(state, left) {
@@ -96,6 +101,13 @@ impl Queue {
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
+    }
+
+    /// For nothing that waits was the origin asked before this; chunks do not count.
+    pub(super) fn asked_min(&self) -> u64 {
+        let state = self.lock();
+        let waiting = asked_min(&state.jobs);
+        waiting.into_iter().chain(state.taken_asked).min().unwrap_or(u64::MAX)
     }
 
     /// Gives back what done jobs had claimed.
@@ -129,6 +141,11 @@ impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn asked_min(jobs: &VecDeque<Job>) -> Option<u64> {
+    let entries = jobs.iter().filter(|job| is_entry(job.hash));
+    entries.map(|job| job.asked).min()
 }
 
 fn claimed_by(jobs: &VecDeque<Job>) -> u64 {

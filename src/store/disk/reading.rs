@@ -1,8 +1,11 @@
 //! Reading records and parts of them. What the device's cache in memory has is read at once, the
 //! rest by threads that may wait; nothing is given out that was not compared with its checksums.
 
-use super::format::{Bad, Kind, Meta, RECORD_HEAD_BYTES, RecordHead, WholeRecord, chunk_key};
+use super::format::{
+    Bad, Kind, Meta, RECORD_HEAD_BYTES, RecordHead, WholeRecord, chunk_key, is_entry,
+};
 use super::index::Location;
+use super::mounting::entries_of;
 use super::segment::Segment;
 use super::tier::{State, Tier, now};
 use super::{BLOCK_BYTES, Content, Entry, Place};
@@ -256,6 +259,32 @@ fn blocks(
     }
     meta.check_blocks(first as usize, &bytes).map_err(Unread::Bad)?;
     Ok(Some(Bytes::from(bytes).slice((part.start - from) as usize..(end.min(to) - from) as usize)))
+}
+
+impl Tier {
+    /// See `Disk::each_entry`.
+    pub(super) fn each_entry(&self, mut see: impl FnMut(Content, &[u8], u64) -> bool) -> bool {
+        let mut has_seen_all = self.mount().knows_all();
+        for segment in self.segments.all() {
+            let Ok(entries) = entries_of(&segment) else {
+                has_seen_all = false;
+                continue;
+            };
+            for entry in entries.iter().filter(|entry| is_entry(entry.hash)) {
+                let location = Location::of(segment.id, entry);
+                let is_live = self.index.shard(entry.hash).location(entry.hash) == Some(location);
+                let record = Some(()).filter(|()| is_live);
+                let record = record.and_then(|()| read_whole(&segment, entry.hash, location));
+                let Some(WholeRecord { head, meta, body }) = record else { continue };
+                let Meta { key, tags, head: front, .. } = meta;
+                let content = Content { tags, head: front, body, asked: head.asked };
+                if !see(content, &key, entry.length) {
+                    return false;
+                }
+            }
+        }
+        has_seen_all
+    }
 }
 
 /// A record for whoever looks into a folder; `None` if it cannot be read, or is not what was written.

@@ -4,7 +4,7 @@
 use super::files::File;
 use super::format::{
     Bad, FooterEntry, RECORD_HEAD_BYTES, RecordHead, SEGMENT_BYTES_MAX, SEGMENT_HEAD_BYTES,
-    SEGMENT_RECORDS_MAX, SegmentHead, TRAILER_BYTES, Trailer, WholeRecord, encode_footer,
+    SEGMENT_RECORDS_MAX, SegmentHead, TRAILER_BYTES, Trailer, WholeRecord, encode_footer, is_entry,
     parse_footer_entries, segment_name,
 };
 use bytes::Bytes;
@@ -24,22 +24,45 @@ pub(super) struct Segment {
     /// No record in it has a smaller sequence, nor will one that is on its way to it. 0 as long as
     /// this is not known.
     pub(super) sequence_min: AtomicU64,
+    /// For no entry in it was the origin asked before this, or it was compared with all rules up to
+    /// then. 0 as long as this is not known.
+    pub(super) asked_min: AtomicU64,
     pub(super) hits: AtomicU64,
 }
 
 impl Segment {
-    pub(super) fn new(id: u32, file: Arc<dyn File>, file_bytes: u64, sequence_min: u64) -> Self {
+    pub(super) fn new(id: u32, file: Arc<dyn File>, file_bytes: u64, oldest: Oldest) -> Self {
         Self {
             id,
             file,
             file_bytes: AtomicU64::new(file_bytes),
-            sequence_min: AtomicU64::new(sequence_min),
+            sequence_min: AtomicU64::new(oldest.sequence),
+            asked_min: AtomicU64::new(oldest.asked),
             hits: AtomicU64::new(0),
         }
     }
 
     pub(super) fn name(&self) -> String {
         segment_name(self.id)
+    }
+}
+
+/// The smallest numbers of a segment.
+#[derive(Clone, Copy)]
+pub(super) struct Oldest {
+    pub(super) sequence: u64,
+    pub(super) asked: u64,
+}
+
+impl Oldest {
+    pub(super) const OF_NOTHING: Self = Self { sequence: u64::MAX, asked: u64::MAX };
+    pub(super) const NOT_KNOWN: Self = Self { sequence: 0, asked: 0 };
+
+    pub(super) fn heed(&mut self, hash: u64, sequence: u64, asked: u64) {
+        self.sequence = self.sequence.min(sequence);
+        if is_entry(hash) {
+            self.asked = self.asked.min(asked);
+        }
     }
 }
 
@@ -81,8 +104,16 @@ impl Segments {
 
     /// No record in any segment has a smaller sequence.
     pub(super) fn sequence_min(&self) -> u64 {
-        let min = |segment: &Arc<Segment>| segment.sequence_min.load(Ordering::SeqCst);
-        self.read(|segments| segments.values().map(min).min().unwrap_or(u64::MAX))
+        self.min(|segment| segment.sequence_min.load(Ordering::SeqCst))
+    }
+
+    /// The same of when origins were asked.
+    pub(super) fn asked_min(&self) -> u64 {
+        self.min(|segment| segment.asked_min.load(Ordering::SeqCst))
+    }
+
+    fn min(&self, of: impl Fn(&Arc<Segment>) -> u64) -> u64 {
+        self.read(|segments| segments.values().map(of).min().unwrap_or(u64::MAX))
     }
 
     fn read<R>(&self, look: impl FnOnce(&BTreeMap<u32, Arc<Segment>>) -> R) -> R {
@@ -144,6 +175,8 @@ pub(super) fn read_trailer(
 /// What reading a segment from the front came to.
 pub(super) struct Scanned {
     pub(super) entries: Vec<FooterEntry>,
+    /// Of what was scanned, and perhaps of more than `entries` has.
+    pub(super) oldest: Oldest,
     /// Where the last good record ends.
     pub(super) end: u64,
     /// Why what follows is none; `None` if there is nothing but zeros, or a footer was reached.
@@ -178,13 +211,14 @@ pub(super) fn scan_unsealed(file: &dyn File, id: u32) -> io::Result<Scanned> {
 pub(super) fn scan(file: &dyn File, id: u32) -> io::Result<Scanned> {
     let all = file.bytes()?.min(SEGMENT_BYTES_MAX);
     let mut window = Window::default();
-    let mut scanned =
-        Scanned { entries: Vec::new(), end: SEGMENT_HEAD_BYTES as u64, stopped: None };
+    let (end, oldest) = (SEGMENT_HEAD_BYTES as u64, Oldest::OF_NOTHING);
+    let mut scanned = Scanned { entries: Vec::new(), oldest, end, stopped: None };
     while scanned.entries.len() < SEGMENT_RECORDS_MAX {
         match next_record(file, &mut window, scanned.end, all, id)? {
             Ok(Some(head)) => {
                 let (hash, sequence, length) = (head.hash, head.sequence, head.record_bytes());
                 let offset = scanned.end;
+                scanned.oldest.heed(hash, sequence, head.asked);
                 scanned.entries.push(FooterEntry { hash, sequence, offset, length });
                 scanned.end += length;
             }
@@ -231,9 +265,10 @@ pub(super) fn seal(
     id: u32,
     end: u64,
     entries: &[FooterEntry],
+    asked_min: u64,
     now: u64,
 ) -> io::Result<u64> {
-    let footer = encode_footer(id, now, entries);
+    let footer = encode_footer(id, now, asked_min, entries);
     let all = end + footer.len() as u64;
     // Not cut before: on a full device the footer might not fit any more.
     file.write(&footer, end)?;

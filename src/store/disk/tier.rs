@@ -9,12 +9,13 @@
 
 use super::admission::Ghost;
 use super::files::Folder;
-use super::format::{self, Kind, LogEntry, Record, SEGMENT_BYTES_MAX};
+use super::format::{self, Kind, LogEntry, NAME_BYTES_MAX, Record, SEGMENT_BYTES_MAX};
 use super::index::{Index, Location};
 use super::purge_log::PurgeLog;
 use super::queue::{Job, Queue};
 use super::segment::Segments;
 use super::{Health, NOT_WRITTEN, Receipt, UNDER_WAY};
+use crate::store::purges::{Purges, Rule, Scope};
 use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -75,7 +76,10 @@ pub(super) struct Tier {
     pub(super) folder: Arc<dyn Folder>,
     pub(super) capacity: u64,
     pub(super) segment_bytes: u64,
-    sequence: AtomicU64,
+    /// What was purged by rule; it also numbers everything that happens here.
+    pub(super) purges: Arc<Purges>,
+    /// What was noted down in the folder before it was taken in use.
+    notes: Mutex<Vec<Bytes>>,
     pub(super) index: Index,
     pub(super) segments: Segments,
     /// The number of the next segment: they increase as long as the process lives, whatever folder
@@ -109,7 +113,8 @@ impl Tier {
             folder,
             capacity,
             segment_bytes: segment_bytes / format::ALIGNMENT * format::ALIGNMENT,
-            sequence: AtomicU64::new(0),
+            purges: Arc::new(Purges::of_disk(capacity)),
+            notes: Mutex::default(),
             index: Index::new(),
             segments: Segments::default(),
             next_segment: AtomicU32::new(1),
@@ -129,12 +134,12 @@ impl Tier {
     }
 
     pub(super) fn draw(&self) -> u64 {
-        self.sequence.fetch_add(1, Ordering::SeqCst) + 1
+        self.purges.draw()
     }
 
     /// Sequences are larger than this from now on.
     pub(super) fn raise_sequence(&self, to: u64) {
-        self.sequence.fetch_max(to, Ordering::SeqCst);
+        self.purges.raise(to);
     }
 
     pub(super) fn floor(&self) -> u32 {
@@ -311,21 +316,74 @@ impl Tier {
         }
         drop(shard);
         if !self.log.push(LogEntry::Key { hash, sequence }) {
-            tracing::warn!("too much was removed at once: all that is on the disk is forgotten");
+            warn_of_too_much();
             self.remove_everything(mount);
         }
     }
 
-    /// Removes everything.
-    pub(super) fn remove_all(&self) {
-        self.remove_everything(&self.mount());
+    /// See `Disk::purge`.
+    pub(super) fn purge(&self, scopes: &[Scope], stale_since: Option<SystemTime>) -> u64 {
+        let mut has_room = scopes.iter().all(|scope| scope.name().len() <= NAME_BYTES_MAX);
+        let sequence = self.purges.make(scopes, stale_since, |sequence| {
+            for scope in scopes {
+                let rule = Rule { scope: scope.clone(), sequence, stale_since };
+                has_room = has_room && self.log.push(LogEntry::Rule(rule));
+            }
+        });
+        if !has_room {
+            warn_of_too_much();
+            self.remove_all();
+        }
+        sequence
+    }
+
+    /// See `Disk::note_down`. What there is no room for is not noted.
+    pub(super) fn note_down(&self, text: Bytes) {
+        if text.len() <= NAME_BYTES_MAX {
+            let note = LogEntry::Note { sequence: self.draw(), text };
+            let _ = self.log.push(note);
+        }
+    }
+
+    pub(super) fn keep_notes(&self, notes: Vec<Bytes>) {
+        *self.notes.lock().unwrap_or_else(PoisonError::into_inner) = notes;
+    }
+
+    pub(super) fn take_notes(&self) -> Vec<Bytes> {
+        std::mem::take(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// See `Disk::oldest_asked`.
+    pub(super) fn oldest_asked(&self) -> u64 {
+        let mount = self.mount();
+        let is_all_known = mount.knows_all() || mount.state == State::Absent;
+        if !is_all_known {
+            return 0;
+        }
+        // In this order: what is written meanwhile is in a segment by then.
+        let waiting = self.queue.asked_min();
+        waiting.min(self.segments.asked_min())
+    }
+
+    /// See `Disk::forget`.
+    pub(super) fn forget(&self, hash: u64, location: Location) {
+        let mut shard = self.index.shard(hash);
+        if shard.location(hash) == Some(location) {
+            shard.take(hash);
+        }
+    }
+
+    /// Removes everything that was written before; the number of that.
+    pub(super) fn remove_all(&self) -> u64 {
+        self.remove_everything(&self.mount())
     }
 
     /// While recovery runs, it is too early to say what everything is: later records of the log, and
     /// of this, decide when they are read.
-    fn remove_everything(&self, mount: &Mount) {
+    fn remove_everything(&self, mount: &Mount) -> u64 {
         let sequence = self.index.clear(mount.state == State::Recovering, || self.draw());
         self.log.push_all(sequence);
+        sequence
     }
 
     fn set_receipt(&self, receipt: Option<&Receipt>, value: u32) {
@@ -375,6 +433,10 @@ impl Put<'_> {
         let body: usize = self.body.iter().map(Bytes::len).sum();
         self.key.len() + self.tags.len() + self.head.len() + body
     }
+}
+
+fn warn_of_too_much() {
+    tracing::warn!("too much was removed at once: all that is on the disk is forgotten");
 }
 
 /// Seconds since 1970.

@@ -8,16 +8,17 @@
 use super::eviction::Evacuation;
 use super::files::File;
 use super::format::{
-    ALIGNMENT, FooterEntry, Kind, Record, SEGMENT_HEAD_BYTES, SEGMENT_RECORDS_MAX, SegmentHead,
-    WholeRecord, footer_bytes, kind_of, segment_name,
+    ALIGNMENT, FooterEntry, Record, SEGMENT_HEAD_BYTES, SEGMENT_RECORDS_MAX, SegmentHead,
+    WholeRecord, footer_bytes, is_entry, segment_name,
 };
 use super::index::{Location, SEGMENT_ID_END};
 use super::mounting::{is_recovered, mount, recover};
 use super::purge_log;
 use super::queue::Job;
-use super::segment::{self, Segment};
+use super::segment::{self, Oldest, Segment};
 use super::tier::{Mount, Part, State, Tier, now};
 use super::{NOT_WRITTEN, Receipt};
+use crate::store::purges::Fate;
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -199,7 +200,10 @@ impl Writer {
             return;
         }
         let mut jobs = jobs.into_iter();
-        for job in jobs.by_ref() {
+        // Until it is time to try again nothing is tried: to make room where there is none would cost
+        // what is there.
+        let is_tried = self.active.is_some() || Instant::now() >= self.retry_at;
+        while is_tried && let Some(job) = jobs.next() {
             if let Err(error) = self.append(job) {
                 self.heed(Err(error));
                 break;
@@ -243,6 +247,9 @@ impl Writer {
         };
         // Before the index is asked: what is removed from now on is larger, and stays in the log.
         active.segment.sequence_min.fetch_min(ticket, Ordering::SeqCst);
+        if is_entry(hash) {
+            active.segment.asked_min.fetch_min(asked, Ordering::SeqCst);
+        }
         if self.tier.index.shard(hash).ticket(hash) != Some(ticket) {
             if let Some(receipt) = &receipt {
                 receipt.store(NOT_WRITTEN, Ordering::Release);
@@ -350,10 +357,17 @@ impl Writer {
     ) -> io::Result<()> {
         let Some(active) = &mut self.active else { return Ok(()) };
         let WholeRecord { head, meta, body } = record;
+        // What no rule is about was, as far as rules go, asked for now: they need not be kept for it.
+        let newest = self.tier.purges.newest();
+        let fate = self.tier.purges.fate(&meta.key, &meta.tags, head.asked);
+        let asked = if fate == Fate::Stays { head.asked.max(newest) } else { head.asked };
+        if is_entry(hash) {
+            active.segment.asked_min.fetch_min(asked, Ordering::SeqCst);
+        }
         let again = Record {
             hash,
             sequence,
-            asked: head.asked,
+            asked,
             key: &meta.key,
             tags: &meta.tags,
             head: &meta.head,
@@ -375,7 +389,8 @@ impl Writer {
             self.tier.segments.remove(segment.id);
             return Ok(());
         }
-        let all = segment::seal(&*segment.file, segment.id, end, &entries, now())?;
+        let asked_min = segment.asked_min.load(Ordering::SeqCst);
+        let all = segment::seal(&*segment.file, segment.id, end, &entries, asked_min, now())?;
         segment.file_bytes.store(all, Ordering::Relaxed);
         segment.file.sync()
     }
@@ -419,7 +434,7 @@ impl Writer {
                 Err(error) => return Err(error),
             }
         };
-        let segment = Arc::new(Segment::new(id, file, bytes, u64::MAX));
+        let segment = Arc::new(Segment::new(id, file, bytes, Oldest::OF_NOTHING));
         let head = SegmentHead { id, created: now() }.encode();
         let begun = segment.file.write(&head, 0).and_then(|()| self.tier.folder.sync());
         begun.inspect_err(|_| {
@@ -527,11 +542,6 @@ fn remove_file(tier: &Tier, segment: &Segment) -> io::Result<()> {
         _ => {}
     }
     tier.folder.sync()
-}
-
-/// Whether a record counts as an object of its own.
-pub(super) fn is_entry(hash: u64) -> bool {
-    kind_of(hash) == Kind::Entry
 }
 
 /// What a file with hits says, if it can be read.

@@ -8,7 +8,7 @@ fn what_is_not_understood_is_shown_as_it_is() {
         body: Bytes::from_static(b"body"),
         asked: 0,
     };
-    let all = read(&content, SystemTime::UNIX_EPOCH);
+    let all = read(b"key", &content, &Purges::default(), SystemTime::UNIX_EPOCH);
     let [stored] = &all[..] else { panic!("one") };
     assert_eq!(stored.facts, "");
     assert_eq!(stored.head, b"tag: a\\x20b\nhead: 3 bytes: \\xfe\\x00x\nbody: 4 bytes\n");

@@ -39,6 +39,8 @@ pub struct Trailer {
     pub sequence_max: u64,
     /// Seconds since 1970.
     pub sealed: u64,
+    /// For no entry was the origin asked before this; chunks do not count.
+    pub asked_min: u64,
     /// Of the entries before it.
     pub entries_checksum: u32,
 }
@@ -60,6 +62,7 @@ impl Trailer {
             sequence_min: u64_at(bytes, 16),
             sequence_max: u64_at(bytes, 24),
             sealed: u64_at(bytes, 32),
+            asked_min: u64_at(bytes, 40),
         };
         if trailer.entries as usize > SEGMENT_RECORDS_MAX {
             return Err(Bad::Value);
@@ -74,7 +77,7 @@ impl Trailer {
 }
 
 /// A footer as it is written after the last record.
-pub fn encode_footer(id: u32, sealed: u64, entries: &[FooterEntry]) -> Vec<u8> {
+pub fn encode_footer(id: u32, sealed: u64, asked_min: u64, entries: &[FooterEntry]) -> Vec<u8> {
     let mut out = Vec::with_capacity(footer_bytes(entries.len()) as usize);
     for entry in entries {
         out.extend_from_slice(&entry.hash.to_le_bytes());
@@ -90,6 +93,7 @@ pub fn encode_footer(id: u32, sealed: u64, entries: &[FooterEntry]) -> Vec<u8> {
     put(&mut trailer, 16, &sequences().min().unwrap_or(u64::MAX).to_le_bytes());
     put(&mut trailer, 24, &sequences().max().unwrap_or(0).to_le_bytes());
     put(&mut trailer, 32, &sealed.to_le_bytes());
+    put(&mut trailer, 40, &asked_min.to_le_bytes());
     put(&mut trailer, 56, TRAILER_MAGIC);
     seal(&mut trailer, 0, 8);
     out.extend_from_slice(&trailer);

@@ -397,7 +397,7 @@ fn records_that_a_footer_does_not_know_are_found() {
     };
     tier.change(SEGMENT, |bytes| {
         bytes.truncate(bytes.len() - footer_bytes);
-        bytes.extend(format::encode_footer(1, 0, &[entry(&views[0]), entry(&views[2])]));
+        bytes.extend(format::encode_footer(1, 0, u64::MAX, &[entry(&views[0]), entry(&views[2])]));
     });
     let problems = tier.problems();
     let told: Vec<_> = problems.iter().map(|it| (it.offset, &it.reason[..])).collect();
@@ -486,7 +486,7 @@ fn files_that_are_no_files_of_the_tier_stop_nobody() {
 #[test]
 fn lengths_that_a_file_does_not_have_take_no_memory() {
     let tier = Tier::with(&["a"]);
-    let mut trailer = format::encode_footer(1, 0, &[]);
+    let mut trailer = format::encode_footer(1, 0, u64::MAX, &[]);
     assert_eq!(trailer.len(), TRAILER_BYTES);
     trailer[8..12].copy_from_slice(&(format::SEGMENT_RECORDS_MAX as u32).to_le_bytes());
     let checksum = crc32c::crc32c(&trailer[8..]);

@@ -1,0 +1,114 @@
+//! What was purged lately, and what came of it.
+
+use super::purge::Receipt;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Receipts that are kept.
+const RECEIPTS_MAX: usize = 1000;
+
+/// The last ones, by the number of their purge.
+#[derive(Default)]
+pub(super) struct Receipts {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The oldest first; those from before this start have the number 0.
+    all: VecDeque<(u64, Receipt)>,
+    newest_id: u64,
+}
+
+impl Receipts {
+    /// A name that is larger than all before: of a moment, in microseconds since 1970.
+    pub(super) fn new_id(&self, moment: u64) -> String {
+        let mut state = self.lock();
+        state.newest_id = moment.max(state.newest_id + 1);
+        format!("{:x}", state.newest_id)
+    }
+
+    pub(super) fn add(&self, number: u64, receipt: Receipt) {
+        let mut state = self.lock();
+        if state.all.len() == RECEIPTS_MAX {
+            state.all.pop_front();
+        }
+        // Two purges at the same moment may come in either order.
+        let place = state.all.partition_point(|(before, _)| *before < number);
+        state.all.insert(place, (number, receipt));
+    }
+
+    /// Those of before this start, as they were noted; of one purge, the last counts.
+    pub(super) fn add_old(&self, receipts: Vec<Receipt>) {
+        // A purge may be noted again after later ones.
+        let of_moment =
+            |receipt: Receipt| Some((u64::from_str_radix(&receipt.id, 16).ok()?, receipt));
+        let old: BTreeMap<u64, Receipt> = receipts.into_iter().filter_map(of_moment).collect();
+        let mut state = self.lock();
+        for receipt in old.into_values().rev() {
+            let is_known = state.all.iter().any(|(_, known)| known.id == receipt.id);
+            if !is_known && state.all.len() < RECEIPTS_MAX {
+                state.all.push_front((0, receipt));
+            }
+        }
+    }
+
+    /// A purge turned out to be about so many more. Of everything that was counted at once.
+    pub(super) fn count(&self, number: u64, objects: u64, bytes: u64) {
+        self.change(number, |receipt| {
+            if receipt.kinds.all && !receipt.soft {
+                return;
+            }
+            receipt.objects += objects;
+            receipt.bytes += bytes;
+            receipt.at_most_more = receipt.at_most_more.saturating_sub(objects);
+        });
+    }
+
+    /// Whether more may be met on the disk that was not counted.
+    pub(super) fn expects_more(&self, number: u64) -> bool {
+        self.change(number, |_| {}).is_some_and(|receipt| receipt.at_most_more > 0)
+    }
+
+    /// Changes the receipt of a purge, if it is still known. What it is then.
+    pub(super) fn change(&self, number: u64, change: impl FnOnce(&mut Receipt)) -> Option<Receipt> {
+        let mut state = self.lock();
+        let place = state.all.binary_search_by_key(&number, |(number, _)| *number).ok()?;
+        let receipt = &mut state.all[place].1;
+        change(receipt);
+        Some(receipt.clone())
+    }
+
+    /// Changes those of all purges up to a number that were made since this start.
+    pub(super) fn change_up_to(&self, number: u64, change: impl Fn(&mut Receipt)) {
+        let mut state = self.lock();
+        let made = state.all.iter_mut().filter(|(made, _)| (1..=number).contains(made));
+        made.for_each(|(_, receipt)| change(receipt));
+    }
+
+    /// Those of purges up to a number for which everything was counted since the last time.
+    pub(super) fn done_up_to(&self, number: u64) -> Vec<Receipt> {
+        let mut state = self.lock();
+        let made = state.all.iter_mut().filter(|(made, _)| (1..=number).contains(made));
+        let news = made.filter(|(_, receipt)| !receipt.done);
+        news.map(|(_, receipt)| {
+            receipt.done = true;
+            receipt.clone()
+        })
+        .collect()
+    }
+
+    /// The newest first.
+    pub(super) fn all(&self) -> Vec<Receipt> {
+        self.lock().all.iter().rev().map(|(_, receipt)| receipt.clone()).collect()
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<Receipt> {
+        let state = self.lock();
+        state.all.iter().find(|(_, receipt)| receipt.id == id).map(|(_, receipt)| receipt.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -4,6 +4,7 @@
 //! `cargo bench` prints the times; compare medians of one run, not across machines.
 
 use brim::access_log::AccessLog;
+use brim::admin::gatekeeper::Gatekeeper;
 use brim::config::{self, Settings};
 use brim::edge::Edge;
 use brim::engine::{Engine, Event, Found, Request, Ticket};
@@ -11,6 +12,8 @@ use brim::metrics::Metrics;
 use brim::rules::cache_control::Demands;
 use brim::rules::key::Key;
 use brim::rules::policy;
+use brim::rules::purging::{self, Wish};
+use brim::rules::site::SiteMap;
 use brim::wire::HeadLimits;
 use brim::wire::request::{Parser, RequestHead};
 use bytes::BytesMut;
@@ -71,8 +74,11 @@ fn answer_a_hit(bencher: divan::Bencher, len: usize) {
     let runtime = Runtime::new().expect("a runtime");
     let metrics = Metrics::new(&["*".into()], &["o".into()]);
     let (log, _writer) = AccessLog::open(&config::AccessLog::Off, metrics).expect("a log");
-    let edge =
-        Edge::new(Arc::new(settings(origin(len))), None, log, TaskTracker::new()).expect("an edge");
+    let settings = Arc::new(settings(origin(len)));
+    let engine = Engine::new(&settings, None, log.metrics().clone()).expect("an engine");
+    let sites = Arc::new(SiteMap::new(&settings.sites));
+    let gatekeeper = Arc::new(Gatekeeper::new(None, log.metrics().clone()));
+    let edge = Edge::new(settings, engine, sites, gatekeeper, log, TaskTracker::new());
     let edge = Arc::new(edge);
     let (mut client, server) = tokio::io::duplex(2 * 1024 * 1024);
     let (_stop, stopping) = watch::channel(false);
@@ -98,13 +104,14 @@ fn answer_a_hit(bencher: divan::Bencher, len: usize) {
     bencher.bench_local(ask);
 }
 
-#[divan::bench]
-fn look_up(bencher: divan::Bencher) {
+/// With so many purges by rule that the object is not old enough for, of other prefixes and tags.
+#[divan::bench(args = [0, 1, 10_000])]
+fn look_up(bencher: divan::Bencher, rules: usize) {
     let runtime = Runtime::new().expect("a runtime");
     let _entered = runtime.enter();
     let settings = settings(origin(1024));
     let metrics = Metrics::new(&["*".into()], &["o".into()]);
-    let engine = Engine::new(&settings, None, metrics).expect("an engine");
+    let engine = Engine::new(&settings, None, metrics.clone()).expect("an engine");
     let head = Parser::default().next(&mut BytesMut::from(REQUEST), &HeadLimits::default());
     let head: RequestHead = head.expect("good").expect("whole");
     let site = &settings.sites[0];
@@ -126,6 +133,19 @@ fn look_up(bencher: divan::Bencher) {
     while let Found::Wait(ticket, _) = look_up() {
         runtime.block_on(fetched(ticket));
     }
+    // Later than the object, so that it has to be compared with them, once.
+    let sites = SiteMap::new(&settings.sites);
+    for number in 0..rules {
+        let name = |begin: &str| vec![format!("{begin}{number}")];
+        let wish = match number % 2 {
+            0 => Wish { prefixes: name("http://www.example.com/"), ..Wish::default() },
+            _ => Wish { tags: name("tag-"), ..Wish::default() },
+        };
+        let targets = purging::targets(&wish, &sites).expect("a good wish");
+        runtime.block_on(engine.purge(&wish, &targets, "bench"));
+    }
+    assert_eq!(rules == 0, metrics.text().contains("brim_purge_rules 0\n"));
+    assert!(matches!(look_up(), Found::Stored(..)));
     bencher.bench_local(look_up);
 }
 

@@ -5,20 +5,37 @@
 //! | `GET /healthz` | 200: the process lives |
 //! | `GET /readyz` | 200: it takes requests, and a line about what it does without; 503: it is shutting down |
 //! | `GET /metrics` | every counter, as Prometheus reads it |
+//! | `POST /purge` | makes what the body names forgotten: a receipt |
+//! | `GET /purges`, `GET /purges/{id}` | the receipts, `?limit=` |
+//! | `GET /objects` | what is stored, `?prefix=`, `?tag=` or `?host=`, and `limit=` |
 //!
-//! HEAD is answered like GET. What a client may cost is bounded: connections, and the time to bring
-//! a request or to take its answer.
+//! The first three are open, the others need the operator's token, and answer in JSON. HEAD is
+//! answered like GET. What a client may cost is bounded: connections, and the time to bring a
+//! request, to have it done, and to take its answer.
 
+mod answer;
+mod body;
+pub mod gatekeeper;
+mod objects;
+mod purges;
+mod query;
+pub mod token;
+mod wish;
+
+use crate::engine::Engine;
 use crate::metrics::Metrics;
+use crate::rules::site::SiteMap;
 use crate::store::disk::{Disk, Health};
+use answer::Answer;
 use async_trait::async_trait;
-use bytes::Bytes;
+use gatekeeper::{Entry, Gatekeeper};
 use http::Method;
-use pingora::Result;
-use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
-use pingora::http::ResponseHeader;
+use http::header::AUTHORIZATION;
+use pingora::apps::{HttpServerApp, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
+use query::Query;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -29,32 +46,83 @@ const CONNECTIONS_MAX: usize = 64;
 /// From the end of one answer to the last byte of the next head, absolute. Longer than Prometheus
 /// waits between two scrapes where nothing else is said.
 const REQUEST_WITHIN: Duration = Duration::from_secs(90);
-/// From then to the last byte of the answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-const PLAIN: &str = "text/plain; charset=utf-8";
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
-const ROUTES: &str = "There is nothing here. What there is: /healthz, /readyz, /metrics\n";
+const ROUTES: &str = "There is nothing here. What there is: /healthz, /readyz, /metrics, and with \
+                      the operator's token POST /purge, /purges, /purges/{id}, /objects\n";
 
 /// What the operator may ask.
 pub struct Admin {
     metrics: Arc<Metrics>,
+    engine: Arc<Engine>,
+    sites: Arc<SiteMap>,
+    gatekeeper: Arc<Gatekeeper>,
     disk: Option<Arc<Disk>>,
     /// `true` once shutdown has begun.
     stopping: ShutdownWatch,
     places: Semaphore,
 }
 
-struct Answer {
-    status: u16,
-    content_type: &'static str,
-    body: String,
+/// What is asked for.
+enum Route {
+    /// By anybody.
+    Open(Open),
+    /// By who brings the token.
+    Guarded(Guarded),
+}
+
+enum Open {
+    Health,
+    Readiness,
+    Metrics,
+}
+
+enum Guarded {
+    Purge,
+    Purges,
+    Receipt(String),
+    Objects,
+}
+
+impl Route {
+    fn of(path: &str) -> Option<Self> {
+        Some(match path {
+            "/healthz" => Self::Open(Open::Health),
+            "/readyz" => Self::Open(Open::Readiness),
+            "/metrics" => Self::Open(Open::Metrics),
+            "/purge" => Self::Guarded(Guarded::Purge),
+            "/purges" => Self::Guarded(Guarded::Purges),
+            "/objects" => Self::Guarded(Guarded::Objects),
+            _ => {
+                let id = path.strip_prefix("/purges/")?;
+                let is_one = !id.is_empty() && !id.contains('/');
+                return is_one.then(|| Self::Guarded(Guarded::Receipt(id.to_owned())));
+            }
+        })
+    }
+
+    /// The methods as Allow lists them.
+    fn allowed(&self) -> &'static str {
+        if matches!(self, Self::Guarded(Guarded::Purge)) { "POST" } else { "GET, HEAD" }
+    }
+
+    fn takes(&self, method: &Method) -> bool {
+        self.allowed().split(", ").any(|allowed| allowed == method.as_str())
+    }
 }
 
 impl Admin {
     /// `stopping` becomes `true` when shutdown begins.
-    pub fn new(metrics: Arc<Metrics>, disk: Option<Arc<Disk>>, stopping: ShutdownWatch) -> Self {
-        Self { metrics, disk, stopping, places: Semaphore::new(CONNECTIONS_MAX) }
+    pub fn new(
+        metrics: Arc<Metrics>,
+        engine: Arc<Engine>,
+        sites: Arc<SiteMap>,
+        gatekeeper: Arc<Gatekeeper>,
+        disk: Option<Arc<Disk>>,
+        stopping: ShutdownWatch,
+    ) -> Self {
+        let places = Semaphore::new(CONNECTIONS_MAX);
+        Self { metrics, engine, sites, gatekeeper, disk, stopping, places }
     }
 
     /// It takes requests also without its disk: a balancer has to know of the first alone, a person
@@ -67,43 +135,104 @@ impl Admin {
         }
     }
 
-    fn answer(&self, method: &Method, path: &str) -> Answer {
-        let plain =
-            |status, body: &str| Answer { status, content_type: PLAIN, body: body.to_owned() };
-        let is_read = matches!(*method, Method::GET | Method::HEAD);
-        match path {
-            "/healthz" | "/readyz" | "/metrics" if !is_read => plain(405, "GET or HEAD, please\n"),
-            "/healthz" => plain(200, "ok\n"),
-            "/readyz" if *self.stopping.borrow() => plain(503, "shutting down\n"),
-            "/readyz" => plain(200, &self.readiness()),
-            "/metrics" => {
-                Answer { status: 200, content_type: EXPOSITION, body: self.metrics.text() }
+    /// Why the disk may not have taken a purge.
+    fn why_volatile(&self) -> String {
+        match self.disk.as_ref().map(|disk| disk.health()) {
+            Some(Health::Degraded(reason)) => format!("the disk tier is in trouble: {reason}"),
+            _ => "the disk did not take it in time".to_owned(),
+        }
+    }
+
+    /// The answer to a request whose head has been read.
+    async fn answer(&self, session: &mut ServerSession) -> Answer {
+        let request = session.req_header();
+        let Some(route) = Route::of(request.uri.path()) else {
+            return Answer::plain(404, ROUTES);
+        };
+        let (allowed, is_allowed) = (route.allowed(), route.takes(&request.method));
+        match route {
+            Route::Open(_) if !is_allowed => {
+                Answer::plain(405, "GET or HEAD, please\n").with("Allow", allowed)
             }
-            _ => plain(404, ROUTES),
+            Route::Guarded(_) if !is_allowed => {
+                Answer::error(405, &format!("{allowed}, please")).with("Allow", allowed)
+            }
+            Route::Open(route) => self.answer_anybody(&route),
+            Route::Guarded(route) => match self.admit(session) {
+                Ok(peer) => self.answer_operator(session, route, peer).await,
+                Err(refusal) => refusal,
+            },
+        }
+    }
+
+    fn answer_anybody(&self, route: &Open) -> Answer {
+        match route {
+            Open::Health => Answer::plain(200, "ok\n"),
+            Open::Readiness if *self.stopping.borrow() => Answer::plain(503, "shutting down\n"),
+            Open::Readiness => Answer::plain(200, &self.readiness()),
+            Open::Metrics => Answer::of_type(200, EXPOSITION, self.metrics.text()),
+        }
+    }
+
+    /// The address of an operator who has brought the token.
+    fn admit(&self, session: &ServerSession) -> Result<IpAddr, Answer> {
+        let address = session.client_addr().and_then(|address| address.as_inet());
+        let peer = address.map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip());
+        let mut brought = session.req_header().headers.get_all(AUTHORIZATION).iter();
+        let authorization = match (brought.next(), brought.next()) {
+            // Two could be read in two ways.
+            (first, None) => first.map(|value| value.as_bytes()),
+            _ => Some(&b""[..]),
+        };
+        match self.gatekeeper.admit(authorization, peer) {
+            Entry::Granted => Ok(peer),
+            Entry::Denied => {
+                let message = "the operator's token is needed: Authorization: Bearer <token>";
+                Err(Answer::error(401, message).with("WWW-Authenticate", "Bearer"))
+            }
+            Entry::TooMany(left) => {
+                let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+                let message = format!("too many wrong tokens; again in {seconds} s");
+                Err(Answer::error(429, &message).with("Retry-After", seconds))
+            }
+        }
+    }
+
+    async fn answer_operator(
+        &self,
+        session: &mut ServerSession,
+        route: Guarded,
+        peer: IpAddr,
+    ) -> Answer {
+        let uri = session.req_header().uri.clone();
+        let (engine, sites) = (&self.engine, &self.sites);
+        match route {
+            Guarded::Purge => match Query::parse(uri.query(), &[]) {
+                Err(message) => Answer::error(400, &message),
+                Ok(_) => match body::read(session).await {
+                    Err(refusal) => refusal,
+                    Ok(body) => {
+                        purges::purge(engine, sites, &body, peer, || self.why_volatile()).await
+                    }
+                },
+            },
+            Guarded::Purges => purges::list(engine, uri.query()),
+            Guarded::Receipt(id) => purges::one(engine, &id, uri.query()),
+            Guarded::Objects => objects::list(engine, sites, uri.query()).await,
         }
     }
 
     async fn serve(&self, mut session: ServerSession) -> Option<ReusedHttpStream> {
         let answer = match timeout(REQUEST_WITHIN, session.read_request()).await {
-            Ok(Ok(true)) => {
-                let request = session.req_header();
-                self.answer(&request.method, request.uri.path())
-            }
+            Ok(Ok(true)) => self.answer(&mut session).await,
             Ok(Ok(false)) | Err(_) => return None,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "an admin request could not be read");
-                session.set_keepalive(None);
-                let body = "The request could not be read.\n".to_owned();
-                Answer { status: 400, content_type: PLAIN, body }
+                let answer = Answer::plain(400, "The request could not be read.\n");
+                return answer.send_last(session).await;
             }
         };
-        match timeout(ANSWER_WITHIN, send(session, answer)).await.ok()? {
-            Ok(reused) => reused,
-            Err(error) => {
-                tracing::debug!(%error, "an admin request could not be answered");
-                None
-            }
-        }
+        answer.send(session).await
     }
 }
 
@@ -117,21 +246,4 @@ impl HttpServerApp for Admin {
         let _place = self.places.try_acquire().ok()?;
         self.serve(session).await
     }
-}
-
-/// Sends the answer; the connection comes back if it can be used again.
-async fn send(mut session: ServerSession, answer: Answer) -> Result<Option<ReusedHttpStream>> {
-    let mut head = ResponseHeader::build(answer.status, None)?;
-    head.insert_header("Content-Type", answer.content_type)?;
-    head.insert_header("Content-Length", answer.body.len())?;
-    head.insert_header("Cache-Control", "no-store")?;
-    if answer.status == 405 {
-        head.insert_header("Allow", "GET, HEAD")?;
-    }
-    session.write_response_header(Box::new(head)).await?;
-    // Nothing of it is sent to HEAD.
-    session.write_response_body(Bytes::from(answer.body), true).await?;
-    let settings = HttpPersistentSettings::for_session(&session);
-    let reused = session.finish().await?;
-    Ok(reused.map(|stream| ReusedHttpStream::from_reusable_stream(stream, settings)))
 }

@@ -1,7 +1,9 @@
 //! The command line: what can be said on it, and which command answers.
 
 use crate::commands;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use crate::commands::purge::Door;
+use crate::rules::purging::Wish;
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -20,6 +22,7 @@ Examples:
                                        the same in front of your own server
   brim check --config edge.toml        everything that is wrong with a configuration, at once
   brim run --config edge.toml          serve
+  brim purge --tag news                have the running edge forget what has this tag
 
 Exit codes: 0 good, 1 failed, 2 wrong usage."
 )]
@@ -53,6 +56,22 @@ Examples:
   brim demo --origin http://127.0.0.1:3000     in front of your own server
   brim demo --origin-only                      the embedded site alone, without an edge")]
     Demo(Demo),
+    /// Have a running edge forget what is named.
+    ///
+    /// It is in force, and on stable storage, when the command ends. Whatever is named may be repeated,
+    /// and different kinds may be named at once. The edge and its token are those of the configuration
+    /// where nothing else is said.
+    #[command(after_help = "\
+The token: --token-file, else the environment's BRIM_ADMIN_TOKEN, else `server.admin_token_file`.
+
+Examples:
+  brim purge --url http://www.example.com/a.css
+  brim purge --url http://www.example.com/search --all-queries
+  brim purge --prefix http://www.example.com/assets/ --dry-run
+  brim purge --tag news --tag front-page --soft
+  brim purge --host www.example.com --wait
+  brim purge --all --admin http://10.0.0.2:9180 --token-file admin.token")]
+    Purge(Purge),
     /// Look into the folder of the disk tier.
     ///
     /// Nothing is changed and nothing is claimed: the edge that uses the folder may go on running.
@@ -97,6 +116,67 @@ struct Demo {
     /// Serve the embedded site itself, without an edge in front of it.
     #[arg(long)]
     origin_only: bool,
+}
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("named").required(true).multiple(true)))]
+struct Purge {
+    /// This URL, with all variants of it.
+    #[arg(long, value_name = "URL", num_args = 1.., group = "named")]
+    url: Vec<String>,
+    /// Every URL that begins like this.
+    #[arg(long, value_name = "URL", num_args = 1.., group = "named")]
+    prefix: Vec<String>,
+    /// Everything that the origin gave this name, in Surrogate-Key or Cache-Tag.
+    #[arg(long, value_name = "TAG", num_args = 1.., group = "named")]
+    tag: Vec<String>,
+    /// Everything of this host.
+    #[arg(long, value_name = "HOST", num_args = 1.., group = "named")]
+    host: Vec<String>,
+    /// Everything.
+    #[arg(long, group = "named")]
+    all: bool,
+    /// The path of each --url with any query, or none.
+    #[arg(long, requires = "url")]
+    all_queries: bool,
+    /// Not gone, but stale: used where a stale object may be, while it is asked for again.
+    #[arg(long)]
+    soft: bool,
+    /// Only tell what would go.
+    #[arg(long)]
+    dry_run: bool,
+    /// Wait until everything that goes is counted.
+    #[arg(long)]
+    wait: bool,
+    /// For machines: the edge's answer, one JSON object.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The edge's admin listener, instead of `server.admin` of the configuration.
+    #[arg(long, value_name = "URL", value_parser = commands::purge::admin_address)]
+    admin: Option<String>,
+    /// A file with the operator's token.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl Purge {
+    fn run(self) -> ExitCode {
+        let wish = Wish {
+            urls: self.url,
+            prefixes: self.prefix,
+            tags: self.tag,
+            hosts: self.host,
+            all: self.all,
+            soft: self.soft,
+            all_queries: self.all_queries,
+            dry_run: self.dry_run,
+            wait: self.wait,
+        };
+        let (config, admin, token_file) = (self.file.config, self.admin, self.token_file);
+        commands::purge::purge(&wish, &Door { config, admin, token_file }, self.json)
+    }
 }
 
 #[derive(Subcommand)]
@@ -173,6 +253,7 @@ pub fn main() -> ExitCode {
         Command::Check(file) => commands::check::check(&file.config),
         Command::Demo(demo) if demo.origin_only => commands::demo::origin_only(demo.listen),
         Command::Demo(demo) => commands::demo::demo(demo.listen, demo.origin),
+        Command::Purge(purge) => purge.run(),
         Command::Store { command } => match command {
             Store::Stat { folder, json } => commands::store::stat(&folder.path, json),
             Store::Verify { folder } => commands::store::verify(&folder.path),

@@ -2,5 +2,6 @@
 
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod purge;
 pub(crate) mod run;
 pub(crate) mod store;

@@ -9,6 +9,7 @@ mod section;
 pub mod values;
 
 pub use section::Problem;
+pub(crate) use section::nearest;
 
 use crate::wire::HeadLimits;
 use ipnet::IpNet;
@@ -199,6 +200,8 @@ pub struct Site {
     pub deception_guard: bool,
     /// `[site.key]`
     pub key: KeyRules,
+    /// `[site.purge]`; `None`: nobody purges on the front door.
+    pub purge: Option<SitePurge>,
     /// `[[site.rule]]`, in order.
     pub rules: Vec<Rule>,
 }
@@ -225,6 +228,15 @@ pub struct KeyRules {
     pub cookies: Vec<String>,
     /// `http` and `https` are two resources.
     pub scheme: bool,
+}
+
+/// `[site.purge]`: who purges on the front door.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SitePurge {
+    /// Clients from there.
+    pub networks: Vec<IpNet>,
+    /// Whoever has the operator's token.
+    pub token: bool,
 }
 
 /// Which part of the query names the object.

@@ -1,13 +1,15 @@
 //! The front door: bytes in, answers out, and nothing about caching.
 //!
 //! `connection` reads requests off one connection, `serve` answers them out of the cache in the
-//! `shape` that each client gets, from whatever `content` there is, `pass` carries the others to the origin and back, `upload` their
-//! bodies, `tunnel` what follows an upgrade, `own` writes the answers that are the edge's own.
+//! `shape` that each client gets, from whatever `content` there is, `pass` carries the others to the
+//! origin and back, `upload` their bodies, `tunnel` what follows an upgrade, `purging` takes PURGE
+//! and BAN, `own` writes the answers that are the edge's own.
 
 mod connection;
 mod content;
 mod own;
 mod pass;
+mod purging;
 mod serve;
 mod shape;
 mod tunnel;

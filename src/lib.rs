@@ -10,7 +10,8 @@
 //! 7. `upstream`, sends the head that `rules::forwarding` wrote, reads the answer's head
 //!    (`wire::response`), has `rules::storing` judge it, and feeds its body (`wire::body` over
 //!    `transport`) to all who wait, through an `arrival`.
-//! 8. Everything else is `edge::pass`'s, which streams both bodies between client and origin.
+//! 8. PURGE and BAN are `edge::purging`'s. Everything else is `edge::pass`'s, which streams both bodies
+//!    between client and origin.
 //! 9. Whatever goes wrong becomes a status in `edge::own` and an `outcome`;
 //! 10. `metrics` counts it, `access_log` writes the line, and the connection waits for the next
 //!     head.

@@ -13,7 +13,7 @@ pub enum Outcome {
     Revalidated(Forward),
     /// Carried to the origin and back: not an answer to keep.
     Pass(Forward),
-    /// Answered here without an origin, as the protocol demands.
+    /// Answered here without an origin, as the protocol demands, or after a purge.
     Edge,
     /// No good answer; why, in one word.
     Error(&'static str),

@@ -8,9 +8,12 @@
 
 use crate::access_log::AccessLog;
 use crate::admin::Admin;
+use crate::admin::gatekeeper::Gatekeeper;
 use crate::config::{DiskCache, Settings};
 use crate::edge::Edge;
+use crate::engine::Engine;
 use crate::metrics::Metrics;
+use crate::rules::site::SiteMap;
 use crate::store::disk::local::LocalFolder;
 use crate::store::disk::{Disk, Options};
 use async_trait::async_trait;
@@ -48,6 +51,14 @@ pub struct Brim {
     connections: usize,
     /// The cache's disk tier, to be closed when everything has ended.
     disk: Option<Arc<Disk>>,
+    /// What the operator's listener tells of.
+    cache: Option<Cache>,
+}
+
+struct Cache {
+    engine: Arc<Engine>,
+    sites: Arc<SiteMap>,
+    gatekeeper: Arc<Gatekeeper>,
 }
 
 impl Brim {
@@ -70,26 +81,41 @@ impl Brim {
             shutdown_timeout,
             connections: 0,
             disk: None,
+            cache: None,
         }
     }
 
     /// Adds the edge; where its sockets came to be bound. An error names the address.
-    pub fn add_edge(&mut self, settings: Settings, log: AccessLog) -> io::Result<Vec<SocketAddr>> {
+    pub fn add_edge(
+        &mut self,
+        settings: Settings,
+        gatekeeper: Arc<Gatekeeper>,
+        log: AccessLog,
+    ) -> io::Result<Vec<SocketAddr>> {
         let addresses = settings.server.http.clone();
         self.connections = settings.server.limits.connections;
         self.disk = settings.cache.disk.as_ref().map(open_disk).transpose()?;
         let settings = Arc::new(settings);
-        let edge = Edge::new(settings, self.disk.clone(), log, self.running.clone())?;
+        let engine = Engine::new(&settings, self.disk.clone(), log.metrics().clone())?;
+        let sites = Arc::new(SiteMap::new(&settings.sites));
+        let (running, keeper) = (self.running.clone(), Arc::new(gatekeeper.of_another_door()));
+        let edge = Edge::new(settings, engine.clone(), sites.clone(), keeper, log, running);
+        self.cache = Some(Cache { engine, sites, gatekeeper });
         self.add("edge", edge, &addresses)
     }
 
-    /// Adds the operator's listener, after the edge that it tells of; where its socket came to be bound. An error names the address.
+    /// Adds the operator's listener, after the edge that it tells of; where its socket came to be
+    /// bound. An error names the address.
     pub fn add_admin(
         &mut self,
         address: SocketAddr,
         metrics: Arc<Metrics>,
     ) -> io::Result<SocketAddr> {
-        let app = Admin::new(metrics, self.disk.clone(), self.stop.subscribe());
+        let Some(Cache { engine, sites, gatekeeper }) = self.cache.take() else {
+            return Err(io::Error::other("there is no edge to tell of"));
+        };
+        let (disk, stopping) = (self.disk.clone(), self.stop.subscribe());
+        let app = Admin::new(metrics, engine, sites, gatekeeper, disk, stopping);
         let (mut admin, bound) = Bound::new("admin", app, &[address], None)?;
         admin.service.threads = Some(1);
         self.server.add_service(admin);

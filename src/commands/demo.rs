@@ -1,6 +1,7 @@
 //! `brim demo`: an edge to try, with a site to try it on.
 
 use super::run::{self, Open};
+use crate::admin::token;
 use crate::config::{self, OriginServer, Settings};
 use crate::demo::DemoOrigin;
 use crate::server::Brim;
@@ -47,7 +48,9 @@ fn in_front_of_the_site(listen: SocketAddr) -> io::Result<()> {
 }
 
 fn serve(mut brim: Brim, settings: Settings, origin: &str, paths: &[String]) -> io::Result<()> {
-    let Open { edge, admin, writer: _writer } = run::open(&mut brim, settings)?;
+    // A demonstration leaves no files behind.
+    let token = token::of_environment()?.ok_or_else(|| "a demo makes no token file".to_owned());
+    let Open { edge, admin, writer: _writer } = run::open(&mut brim, settings, token)?;
     let edge = edge[0];
     let mut told = format!("Brim is at http://{edge}, in front of {origin}\n\nWorth trying:\n");
     for path in paths {

@@ -2,6 +2,8 @@
 
 use super::check;
 use crate::access_log::{AccessLog, LogWriter};
+use crate::admin::gatekeeper::Gatekeeper;
+use crate::admin::token::{self, FromFile};
 use crate::config::{self, Settings};
 use crate::metrics::Metrics;
 use crate::server::Brim;
@@ -20,12 +22,44 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub(crate) fn run(path: &Path) -> ExitCode {
     let Some(settings) = check::load(path) else { return ExitCode::FAILURE };
     let _log = start_error_log(settings.log.level);
-    report(serve(settings))
+    report(operators_token(&settings).and_then(|token| serve(settings, token)))
 }
 
-fn serve(settings: Settings) -> io::Result<()> {
+/// The token that operators bring; without one, why there is none.
+pub(super) type Token = Result<String, String>;
+
+/// From the environment, or from its file, which is made if it is not there.
+fn operators_token(settings: &Settings) -> io::Result<Token> {
+    if let Some(token) = token::of_environment()? {
+        return Ok(Ok(token));
+    }
+    let path = &settings.server.admin_token_file;
+    match token::of_file_or_new(path) {
+        Ok(FromFile { token, is_exposed }) => {
+            if is_exposed {
+                let file = path.display();
+                tracing::warn!(%file, "others than its owner may use the token file; chmod 600");
+            }
+            Ok(Ok(token))
+        }
+        Err(error) if is_out_of_reach(&error) => Ok(Err(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+/// It is not the file that is wrong: this process may not have it, or there is no place for it.
+fn is_out_of_reach(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), NotFound | PermissionDenied | ReadOnlyFilesystem)
+}
+
+fn serve(settings: Settings, token: Token) -> io::Result<()> {
     let mut brim = Brim::new(settings.server.threads, settings.server.shutdown_timeout);
-    let Open { edge, admin, writer: _writer } = open(&mut brim, settings)?;
+    let why_without = token.as_ref().err().cloned();
+    let Open { edge, admin, writer: _writer } = open(&mut brim, settings, token)?;
+    if let Some(why) = why_without {
+        tracing::warn!(why, "nobody can purge: there is no operator's token");
+    }
     brim.run(move || {
         for address in edge {
             tracing::info!(%address, "listening");
@@ -47,16 +81,30 @@ pub(super) struct Open {
 }
 
 /// Opens everything that an edge needs.
-pub(super) fn open(brim: &mut Brim, settings: Settings) -> io::Result<Open> {
+pub(super) fn open(brim: &mut Brim, settings: Settings, token: Token) -> io::Result<Open> {
+    let admin = settings.server.admin;
+    refuse_to_be_open(admin.unwrap_or(config::ADMIN), &token)?;
     let sites: Vec<_> = settings.sites.iter().map(|site| site.name.clone()).collect();
     let origins: Vec<_> = settings.origins.iter().map(|origin| origin.name.clone()).collect();
     let metrics = Metrics::new(&sites, &origins);
     let (log, writer) = AccessLog::open(&settings.log.access, metrics.clone())?;
-    let admin = settings.server.admin;
+    let gatekeeper = Arc::new(Gatekeeper::new(token.ok(), metrics.clone()));
     // Before the operator's listener: whoever asks for port 9180 gets it.
-    let edge = brim.add_edge(settings, log)?;
+    let edge = brim.add_edge(settings, gatekeeper, log)?;
     let admin = open_admin(brim, admin, metrics)?;
     Ok(Open { edge, admin, writer })
+}
+
+/// Other machines find no operator's listener where nobody has a token.
+fn refuse_to_be_open(admin: SocketAddr, token: &Token) -> io::Result<()> {
+    match token {
+        Err(why) if !admin.ip().to_canonical().is_loopback() => Err(io::Error::other(format!(
+            "server.admin {admin} can be reached by other machines, which takes an operator's \
+             token: {why}; {} can hold one, too",
+            token::VARIABLE
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn open_admin(

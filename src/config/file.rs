@@ -295,6 +295,7 @@ fn site(mut section: Section<'_>, position: usize, origins: &[Option<&Found<Stri
         scheme: key.or("scheme", false, values::boolean),
     };
     key.finish();
+    let purge = purge(section.section("purge"));
     let heuristic_freshness = section.or("heuristic_freshness", true, values::boolean);
     let strip_set_cookie = section.or("strip_set_cookie", false, values::boolean);
     let deception_guard = section.or("deception_guard", false, values::boolean);
@@ -319,9 +320,25 @@ fn site(mut section: Section<'_>, position: usize, origins: &[Option<&Found<Stri
         strip_set_cookie,
         deception_guard,
         key: key_rules,
+        purge,
         rules,
     });
     ReadSite { hosts, site }
+}
+
+fn purge(mut section: Section<'_>) -> Option<SitePurge> {
+    if !section.is_there() {
+        return None;
+    }
+    let purge = SitePurge {
+        networks: section.list("networks", values::network).map_or_else(Vec::new, Found::values),
+        token: section.or("token", false, values::boolean),
+    };
+    if purge == SitePurge::default() {
+        section.problem_of_table("names nobody: `networks`, or `token = true`".to_owned());
+    }
+    section.finish();
+    Some(purge)
 }
 
 fn refuse_to_forward(name: &str) -> Option<String> {
@@ -363,11 +380,9 @@ fn rule(mut section: Section<'_>) -> Option<Rule> {
 /// effect in this version. Silence would be a lie.
 fn warn_of_what_does_nothing_yet(report: &Report<'_>, origins: &[ReadOrigin]) {
     const TLS: &str = "TLS listeners are not opened by this version";
-    const TOKEN: &str = "nothing in this version asks for the token";
     for (key, message) in [
         ("server.https", TLS),
         ("certificate", TLS),
-        ("server.admin_token_file", TOKEN),
         ("origin.admin", "this version does not purge parents"),
     ] {
         report.warn_of(key, message);

@@ -257,6 +257,11 @@ impl<'t> Section<'t> {
         self.report.add(at, key, message, false);
     }
 
+    /// A problem of the table as a whole.
+    pub(super) fn problem_of_table(&self, message: String) {
+        self.problem(self.at.clone(), self.path.clone(), message);
+    }
+
     /// Names every key that nobody asked for, with the nearest one that somebody did.
     pub(super) fn finish(self) {
         for (key, _) in self.table.into_iter().flatten() {
@@ -282,7 +287,7 @@ impl<'t> Section<'t> {
 }
 
 /// The known word nearest to `word`, if one is near enough to be meant.
-pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
         .filter(|(likeness, _)| *likeness > 0.75)

@@ -2,7 +2,7 @@
 
 use super::{AccessLog, Balance, HostHeader, OriginServer, Query};
 use bytesize::ByteSize;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -88,7 +88,16 @@ pub(super) fn network(value: &DeValue<'_>) -> Value<IpNet> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     text.parse::<IpNet>()
         .or_else(|_| address())
+        .map(as_v4)
         .map_err(|_| "an address or a network, such as \"10.0.0.0/8\" or \"::1\"".into())
+}
+
+/// IPv4 clients of IPv6 listeners are IPv4 clients here.
+fn as_v4(network: IpNet) -> IpNet {
+    let IpNet::V6(v6) = network else { return network };
+    let bits = v6.prefix_len().checked_sub(96);
+    let v4 = v6.addr().to_ipv4_mapped().zip(bits);
+    v4.and_then(|(address, bits)| Ipv4Net::new(address, bits).ok()).map_or(network, IpNet::V4)
 }
 
 pub(super) fn level(value: &DeValue<'_>) -> Value<tracing::Level> {

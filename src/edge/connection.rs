@@ -2,8 +2,10 @@
 
 use super::own::{Own, Recipient};
 use super::pass::{self, Bypass, Job};
+use super::purging::{self, Asked};
 use super::serve::Exchange;
 use crate::access_log::{AccessLog, Record};
+use crate::admin::gatekeeper::Gatekeeper;
 use crate::config::{Settings, Site};
 use crate::engine::{Engine, Request};
 use crate::rules::cache_control::Demands;
@@ -11,7 +13,6 @@ use crate::rules::key::{self, Key};
 use crate::rules::site::SiteMap;
 use crate::rules::storing::Policy;
 use crate::rules::{forwarding, policy};
-use crate::store::disk::Disk;
 use crate::transport;
 use crate::wire::Version;
 use crate::wire::body::{Decoder, Sender};
@@ -22,7 +23,6 @@ use http::Method;
 use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -40,7 +40,8 @@ const REFUSALS_MAX: usize = 256;
 pub struct Edge {
     settings: Arc<Settings>,
     engine: Arc<Engine>,
-    sites: SiteMap,
+    sites: Arc<SiteMap>,
+    gatekeeper: Arc<Gatekeeper>,
     log: AccessLog,
     running: TaskTracker,
     places: Semaphore,
@@ -97,15 +98,15 @@ impl Edge {
     /// `running` counts the connections.
     pub fn new(
         settings: Arc<Settings>,
-        disk: Option<Arc<Disk>>,
+        engine: Arc<Engine>,
+        sites: Arc<SiteMap>,
+        gatekeeper: Arc<Gatekeeper>,
         log: AccessLog,
         running: TaskTracker,
-    ) -> io::Result<Self> {
-        let engine = Engine::new(&settings, disk, log.metrics().clone())?;
-        let sites = SiteMap::new(&settings.sites);
+    ) -> Self {
         let places = settings.server.limits.connections.min(Semaphore::MAX_PERMITS);
         let (places, refusals) = (Semaphore::new(places), Semaphore::new(REFUSALS_MAX));
-        Ok(Self { settings, engine, sites, log, running, places, refusals })
+        Self { settings, engine, sites, gatekeeper, log, running, places, refusals }
     }
 
     async fn serve(&self, mut stream: Stream, peer: IpAddr, shutdown: &mut ShutdownWatch) {
@@ -187,6 +188,20 @@ impl Edge {
         if forwarding::forwards_left(head) == Some(0) {
             return self.answer_ourselves(stream, buf, head, Own::LastStop, shutdown, record).await;
         }
+        if purging::is_meant(&head.method) {
+            let client_is_certain = forwarding::client_is_certain(&head.fields, peer, trusted);
+            let (engine, gatekeeper) = (&self.engine, &*self.gatekeeper);
+            let asked = Asked { engine, gatekeeper, head, site, client, client_is_certain };
+            return match asked.answer(record).await {
+                Ok(page) => {
+                    let mut buf = buf;
+                    let to = self.recipient(&mut buf, head, shutdown);
+                    let bytes = page.bytes(to, SystemTime::now());
+                    self.write(stream, buf, &bytes, to, record).await
+                }
+                Err(own) => self.answer_ourselves(stream, buf, head, own, shutdown, record).await,
+            };
+        }
         let peer_is_trusted = trusted.iter().any(|network| network.contains(&peer));
         let scheme = "http";
         let limits = &self.settings.server.limits;
@@ -260,12 +275,21 @@ impl Edge {
         shutdown: &ShutdownWatch,
         record: &mut Record,
     ) -> Option<(Stream, BytesMut)> {
+        let to = self.recipient(&mut buf, head, shutdown);
+        self.write_own(stream, buf, own, to, record).await
+    }
+
+    /// Whoever sent a request, without its body.
+    fn recipient(
+        &self,
+        buf: &mut BytesMut,
+        head: &RequestHead,
+        shutdown: &ShutdownWatch,
+    ) -> Recipient {
         // A body that is not all there would be taken for the next request.
         let limits = self.settings.server.limits.head;
-        let was_read = Decoder::new(head.framing, Sender::Client, limits).skip(&mut buf);
-        let persistent = head.persistent && was_read && !*shutdown.borrow();
-        let to = Recipient::of(head, persistent);
-        self.write_own(stream, buf, own, to, record).await
+        let was_read = Decoder::new(head.framing, Sender::Client, limits).skip(buf);
+        Recipient::of(head, head.persistent && was_read && !*shutdown.borrow())
     }
 
     /// Answers what could not be read, and closes: nobody knows where the next request begins.
@@ -291,9 +315,21 @@ impl Edge {
         to: Recipient,
         record: &mut Record,
     ) -> Option<(Stream, BytesMut)> {
+        own.note(to, record);
+        self.write(stream, buf, &own.bytes(to, SystemTime::now()), to, record).await
+    }
+
+    async fn write(
+        &self,
+        stream: Stream,
+        buf: BytesMut,
+        answer: &[u8],
+        to: Recipient,
+        record: &mut Record,
+    ) -> Option<(Stream, BytesMut)> {
         let limit = self.settings.server.limits.write_timeout;
         let (reader, mut writer) = transport::split(stream, buf, limit);
-        let written = own.send(&mut writer, to, record).await;
+        let written = writer.write(&[answer]).await;
         record.is_answered(writer.sent_bytes);
         written.ok()?;
         if to.persistent {

@@ -8,7 +8,8 @@ use crate::upstream::Fault;
 use crate::wire::Version;
 use crate::wire::body::BadBody;
 use crate::wire::request::{BadRequest, RequestHead};
-use std::time::SystemTime;
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
 use tokio::io::AsyncWrite;
 
 /// Why the edge answers itself.
@@ -38,10 +39,21 @@ pub(super) enum Own {
     PreconditionFailed,
     /// It ends before the part that the client wants; its length.
     NoSuchPart(u64),
+    /// The site takes no purges on the front door.
+    NoPurges,
+    /// Purges are not for this client.
+    PurgeDenied,
+    /// They are for whoever has the operator's token, and this is not it.
+    TokenNeeded,
+    /// Nor were many before; how long no other is looked at.
+    TooManyTokens(Duration),
 }
 
 /// Methods that any origin may serve; those that are never passed are not among them.
 const ALLOW: &str = "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n";
+
+/// What did not work now may work then.
+pub(super) const SOON: &str = "Retry-After: 5\r\n";
 
 impl Own {
     /// Status, the sentence in the body, what the log calls it.
@@ -74,6 +86,16 @@ impl Own {
             }
             Self::PreconditionFailed => (412, "it is not what was expected", Outcome::Edge),
             Self::NoSuchPart(_) => (416, "it ends before that part", Outcome::Edge),
+            Self::NoPurges => (405, "purges are not taken here", Outcome::Error("purge_off")),
+            Self::PurgeDenied => {
+                (403, "purges are not taken from this client", Outcome::Error("purge_denied"))
+            }
+            Self::TokenNeeded => {
+                (401, "a purge needs the operator's token", Outcome::Error("purge_denied"))
+            }
+            Self::TooManyTokens(_) => {
+                (429, "there were too many wrong tokens", Outcome::Error("too_many_tokens"))
+            }
         }
     }
 
@@ -92,6 +114,12 @@ impl Own {
         to: Recipient,
         record: &mut Record,
     ) -> Result<(), WriteError> {
+        self.note(to, record);
+        writer.write(&[&self.bytes(to, SystemTime::now())]).await
+    }
+
+    /// Notes what the answer is.
+    pub(super) fn note(self, to: Recipient, record: &mut Record) {
         let (status, sentence, outcome) = self.table();
         record.outcome = to.story.map_or(outcome, |story| story.outcome);
         record.detail = match self {
@@ -99,50 +127,24 @@ impl Own {
             _ => Some(sentence).filter(|sentence| !sentence.is_empty()),
         };
         record.status = status;
-        writer.write(&[&self.bytes(to, SystemTime::now())]).await
     }
 
-    /// The whole answer. Nobody downstream may store it: who provoked it may not be who gets it.
-    fn bytes(self, to: Recipient, now: SystemTime) -> Vec<u8> {
+    /// The whole answer.
+    pub(super) fn bytes(self, to: Recipient, now: SystemTime) -> Vec<u8> {
         let (status, sentence, outcome) = self.table();
-        let name = http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason());
-        let name = name.unwrap_or("");
-        let body = if sentence.is_empty() {
-            String::new()
-        } else {
-            format!("{status} {name}: {sentence}\n")
+        let lines: Cow<'_, str> = match self {
+            Self::NoSuchPart(total) => format!("Content-Range: bytes */{total}\r\n").into(),
+            Self::TokenNeeded => "WWW-Authenticate: Bearer\r\n".into(),
+            Self::TooManyTokens(wait) => {
+                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                format!("Retry-After: {}\r\n", seconds.max(1)).into()
+            }
+            _ if matches!(status, 200 | 405) => ALLOW.into(),
+            _ if status == 503 => SOON.into(),
+            _ => "".into(),
         };
-        let connection = match (to.persistent, to.version) {
-            (false, _) => "Connection: close\r\n",
-            (true, Version::Http10) => "Connection: keep-alive\r\n",
-            (true, Version::Http11) => "",
-        };
-        let extra = match status {
-            200 | 405 => ALLOW,
-            503 => "Retry-After: 5\r\n",
-            _ => "",
-        };
-        let mut answer = Vec::with_capacity(512);
-        put(
-            &mut answer,
-            format_args!(
-                "HTTP/1.1 {status} {name}\r\nDate: {}\r\n\
-                 Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-                 Cache-Control: no-store\r\nVia: {}\r\n{extra}{connection}",
-                httpdate::fmt_http_date(now),
-                body.len(),
-                Version::Http11.via(),
-            ),
-        );
-        if let Self::NoSuchPart(total) = self {
-            put(&mut answer, format_args!("Content-Range: bytes */{total}\r\n"));
-        }
-        to.story.unwrap_or_else(|| self.story(outcome)).write(&mut answer);
-        answer.extend_from_slice(b"\r\n");
-        if to.wants_body {
-            answer.extend_from_slice(body.as_bytes());
-        }
-        answer
+        let story = to.story.unwrap_or_else(|| self.story(outcome));
+        Page { lines, ..Page::of_sentence(status, sentence, story) }.bytes(to, now)
     }
 
     fn story(self, outcome: Outcome) -> Story {
@@ -155,6 +157,63 @@ impl Own {
             _ => Story::new(outcome),
         }
     }
+}
+
+/// What an answer of the edge's own says.
+pub(super) struct Page<'a> {
+    pub(super) status: u16,
+    pub(super) content_type: &'static str,
+    /// More field lines, each with its end.
+    pub(super) lines: Cow<'a, str>,
+    pub(super) body: Cow<'a, str>,
+    pub(super) story: Story,
+}
+
+impl Page<'_> {
+    /// A sentence for people; an empty one says nothing.
+    pub(super) fn of_sentence(status: u16, sentence: &str, story: Story) -> Self {
+        let body = if sentence.is_empty() {
+            String::new()
+        } else {
+            format!("{status} {}: {sentence}\n", name_of(status))
+        };
+        let content_type = "text/plain; charset=utf-8";
+        Self { status, content_type, lines: "".into(), body: body.into(), story }
+    }
+
+    /// The whole answer. Nobody downstream may store it: who provoked it may not be who gets it.
+    pub(super) fn bytes(&self, to: Recipient, now: SystemTime) -> Vec<u8> {
+        let Self { status, content_type, lines, body, story } = self;
+        let connection = match (to.persistent, to.version) {
+            (false, _) => "Connection: close\r\n",
+            (true, Version::Http10) => "Connection: keep-alive\r\n",
+            (true, Version::Http11) => "",
+        };
+        let mut answer = Vec::with_capacity(512);
+        put(
+            &mut answer,
+            format_args!(
+                "HTTP/1.1 {status} {}\r\nDate: {}\r\n\
+                 Content-Type: {content_type}\r\nContent-Length: {}\r\n\
+                 Cache-Control: no-store\r\nVia: {}\r\n{lines}{connection}",
+                name_of(*status),
+                httpdate::fmt_http_date(now),
+                body.len(),
+                Version::Http11.via(),
+            ),
+        );
+        story.write(&mut answer);
+        answer.extend_from_slice(b"\r\n");
+        if to.wants_body {
+            answer.extend_from_slice(body.as_bytes());
+        }
+        answer
+    }
+}
+
+fn name_of(status: u16) -> &'static str {
+    let code = http::StatusCode::from_u16(status).ok();
+    code.and_then(|code| code.canonical_reason()).unwrap_or_default()
 }
 
 /// What has to be known about the client to answer it.

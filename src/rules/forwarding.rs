@@ -222,6 +222,19 @@ pub fn client_address(fields: &Fields, peer: IpAddr, trusted: &[IpNet]) -> IpAdd
     client
 }
 
+/// Whether that address is the client's beyond doubt. A trusted proxy that does not tell who asked it,
+/// or not so that it can be read, would lend its own to everybody.
+pub fn client_is_certain(fields: &Fields, peer: IpAddr, trusted: &[IpNet]) -> bool {
+    if !trusted.iter().any(|network| network.contains(&peer)) {
+        return true;
+    }
+    let is_address =
+        |told: &[u8]| std::str::from_utf8(told).is_ok_and(|text| text.parse::<IpAddr>().is_ok());
+    let mut told = fields.tokens("x-forwarded-for").peekable();
+    // Many proxies tell nothing where nobody has told them to.
+    told.peek().is_some() && told.all(is_address)
+}
+
 /// How the client is told where the body ends, and what becomes of the connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Onward {

@@ -6,10 +6,11 @@ use crate::kit::Command;
 fn help_shows_the_commands_with_examples() {
     let help = Command::run(&["--help"]);
     assert_eq!(help.code, Some(0));
-    for part in ["run", "check", "demo", "store", "completions", "Examples:", "Exit codes"] {
+    for part in ["run", "check", "demo", "purge", "store", "completions", "Examples:", "Exit codes"]
+    {
         assert!(help.stdout.contains(part), "{part} in {}", help.stdout);
     }
-    for command in ["run", "check", "demo", "store", "completions"] {
+    for command in ["run", "check", "demo", "purge", "store", "completions"] {
         let help = Command::run(&[command, "--help"]);
         assert_eq!(help.code, Some(0));
         assert!(help.stdout.contains("Example"), "{command}: {}", help.stdout);
@@ -41,6 +42,12 @@ fn wrong_usage_exits_with_two() {
         &["store", "stat"],
         &["store", "repair", "--path", "."],
         &["store", "dump", "--path", "."],
+        &["purge"],
+        &["purge", "--soft", "--wait"],
+        &["purge", "--url"],
+        &["purge", "--tag", "a", "--all-queries"],
+        &["purge", "--all", "--admin", "https://127.0.0.1:9180"],
+        &["purge", "--all", "--admin", "127.0.0.1:9180"],
     ] {
         let finished = Command::run(arguments);
         assert_eq!(finished.code, Some(2), "{arguments:?}");

@@ -187,13 +187,7 @@ cache = true
     let settings = checked.settings.expect("good");
     // What has no effect yet is said to have none, and keeps nobody from using the file.
     let warned: Vec<&str> = checked.problems.iter().map(|problem| problem.key.as_str()).collect();
-    let expected = [
-        "server.https",
-        "server.admin_token_file",
-        "certificate",
-        "origin[0].parent",
-        "origin.admin",
-    ];
+    let expected = ["server.https", "certificate", "origin[0].parent", "origin.admin"];
     assert_eq!(warned, expected);
     assert_eq!(settings.server.admin_token_file, Path::new("/etc/brim/admin.token"));
     assert_eq!(settings.cache.disk.expect("a disk").bytes, 10 << 30);
@@ -259,6 +253,37 @@ fn every_bad_item_of_a_list_is_named() {
             format!("edge.toml:5: server.trusted_proxies[2]: {expected}"),
         ]
     );
+}
+
+#[test]
+fn who_purges_on_the_front_door_is_named() {
+    let purge = |lines: &str| {
+        let text = format!("{GOOD}[site.purge]\n{lines}\n");
+        config::check(&text, "edge.toml", Path::new("")).settings.expect("good").sites[0]
+            .purge
+            .clone()
+            .map(|purge| (purge.networks.len(), purge.token))
+    };
+    assert_eq!(purge("networks = ['10.0.0.0/8', '::1']"), Some((2, false)));
+    assert_eq!(purge("token = true"), Some((0, true)));
+    assert_eq!(purge("networks = ['127.0.0.1']\ntoken = true"), Some((1, true)));
+    let good = config::check(GOOD, "edge.toml", Path::new("")).settings.expect("good");
+    assert_eq!(good.sites[0].purge, None);
+    let nobody = "edge.toml:7: site[0].purge: names nobody: `networks`, or `token = true`";
+    for lines in ["", "token = false", "networks = []"] {
+        assert_eq!(problems(&format!("{GOOD}[site.purge]\n{lines}\n")), [nobody], "{lines}");
+    }
+    let bad = "[site.purge]\nnetworks = ['10.0.0.0/8', 'x']\ntoken = 'yes'\ntokens = true\n";
+    assert_eq!(
+        problems(&format!("{GOOD}{bad}")),
+        [
+            "edge.toml:8: site[0].purge.networks[1]: expected an address or a network, such as \"10.0.0.0/8\" or \"::1\"",
+            "edge.toml:9: site[0].purge.token: expected true or false",
+            "edge.toml:10: site[0].purge.tokens: unknown key; did you mean `token`?",
+        ]
+    );
+    let table = problems(&GOOD.replace("hosts", "purge = true\nhosts"));
+    assert_eq!(table, ["edge.toml:5: site[0].purge: expected a table, [site[0].purge]"]);
 }
 
 #[test]

@@ -2,11 +2,13 @@
 
 mod client;
 mod gate;
+pub(crate) mod operator;
 mod origin;
 mod program;
 
 pub(crate) use client::{Client, Response, read_response};
 pub(crate) use gate::Gate;
+pub(crate) use operator::Operator;
 pub(crate) use origin::Origin;
 pub(crate) use program::{Brim, Command, Finished};
 

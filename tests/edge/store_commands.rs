@@ -1,8 +1,9 @@
 //! `brim store`: what operators see of the folder of the disk tier, also while it is in use.
 
-use crate::kit::{Brim, Client, Command, Finished, Origin, get, get_with, ok_with};
+use crate::kit::{Brim, Client, Command, Finished, Origin, PATIENCE, get, get_with, ok_with};
 use brim::store::disk::local::LocalFolder;
 use brim::store::disk::{CHUNK_BYTES, Content, Disk, NOT_WRITTEN, Options};
+use brim::store::purges::Scope;
 use bytes::Bytes;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -143,6 +144,76 @@ fn stat_knows_what_was_replaced_and_removed() {
     assert!(store.run("dump", &["* a.test/style.css?v=1"]).stdout.ends_with("\nsecond"));
     let dump = store.run("dump", &["http://b.test:8080/"]);
     assert_eq!(dump.code, Some(1), "what was removed is not shown: {}", dump.stdout);
+}
+
+#[test]
+fn what_was_purged_by_rule_is_not_shown() {
+    let store = Store::with(&[]);
+    let stat = store.run("stat", &[]);
+    assert!(!stat.stdout.contains("purged"), "{}", stat.stdout);
+    let store = Store::new();
+    store.put(A.0, A.1);
+    store.put(B.0, B.1);
+    store.settle();
+    store.disk.purge(&[Scope::Prefix(b"*\na.test\n"[..].into())], None);
+    store.disk.purge(&[Scope::Tag(b"\nnews"[..].into())], Some(SystemTime::now()));
+    assert!(store.runtime.block_on(store.disk.removals_written()));
+    for is_closed in [false, true] {
+        let keys: Vec<_> = store.json("ls").iter().map(|entry| entry["key"].clone()).collect();
+        assert_eq!(keys, ["* b.test:8080/"], "{is_closed}");
+        for name in ["http://a.test/style.css?v=1", "* a.test/style.css?v=1"] {
+            let dump = store.run("dump", &[name]);
+            assert_eq!((dump.code, &dump.stdout[..]), (Some(1), ""));
+            assert!(dump.stderr.contains("nothing is stored for"), "{}", dump.stderr);
+        }
+        assert!(store.run("dump", &["* b.test:8080/"]).stdout.ends_with("body of b"));
+        assert_eq!(store.json("stat")[0]["rules"], 2);
+        let stat = store.run("stat", &[]);
+        assert!(stat.stdout.contains("\n2 rules of what was purged"), "{}", stat.stdout);
+        assert_eq!(store.run("verify", &[]).code, Some(0), "what was purged is not bad");
+        store.disk.close();
+    }
+}
+
+#[test]
+fn what_is_left_of_a_purged_entry_is_shown() {
+    let origin = Origin::serving(|head, _| {
+        let kind = if head.contains("X-Kind: fr") { "fr" } else { "en" };
+        let fields = format!("Cache-Control: max-age=600\r\nSurrogate-Key: {kind}\r\n");
+        ok_with(&format!("{fields}Vary: X-Kind\r\n"), kind)
+    });
+    let brim = Brim::with_disk(origin.address(), "64MiB");
+    let mut client = Client::connect(brim.address());
+    ask_twice(&mut client, &get_with("/varies", "X-Kind: fr\r\n"));
+    ask_twice(&mut client, &get_with("/varies", "X-Kind: en\r\n"));
+    brim.wait_for_metric("brim_cache_objects{tier=\"disk\"}", 1);
+    let folder = brim.folder().join("disk");
+    let path = folder.to_str().expect("a path in UTF-8");
+    let url = "http://a.test/varies";
+    let head = || run(path, "dump", &["--head", url]);
+    let deadline = Instant::now() + PATIENCE;
+    while !head().stdout.contains("# variant: 2 of 2") {
+        assert!(Instant::now() < deadline, "{}", head().stdout);
+    }
+    let purge = |wish: &str| {
+        let request = format!(
+            "POST /purge HTTP/1.1\r\nHost: admin\r\nAuthorization: Bearer {}\r\n\
+             Content-Length: {}\r\n\r\n{wish}",
+            brim.token(),
+            wish.len()
+        );
+        assert_eq!(Client::connect(brim.admin()).ask(request).status, 200);
+    };
+    purge("{\"tags\":[\"fr\"]}");
+    let dump = run(path, "dump", &[url]);
+    assert!(dump.stdout.ends_with("\n\nen"), "{}{}", dump.stdout, dump.stderr);
+    assert!(head().stdout.contains(" of 600 seconds, fresh for "), "{}", head().stdout);
+    purge("{\"tags\":[\"en\"],\"soft\":true}");
+    assert!(head().stdout.contains(" seconds, stale for "), "{}", head().stdout);
+    assert_eq!(run(path, "ls", &[]).stdout.lines().count(), 1);
+    purge("{\"tags\":[\"en\"]}");
+    assert_eq!(head().code, Some(1), "{}", head().stdout);
+    assert_eq!(run(path, "ls", &[]).stdout, "");
 }
 
 #[test]

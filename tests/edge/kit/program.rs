@@ -1,6 +1,6 @@
 //! The program under test, as a process of its own.
 
-use super::{Client, PATIENCE};
+use super::{Client, Operator, PATIENCE};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -22,8 +22,15 @@ pub(crate) struct Finished {
 
 impl Command {
     pub(crate) fn run(arguments: &[&str]) -> Finished {
+        Self::run_with(arguments, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn run_with(arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_brim"))
             .args(arguments)
+            .env_remove("BRIM_ADMIN_TOKEN")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .output()
             .expect("brim starts");
@@ -66,10 +73,15 @@ impl Brim {
 
     /// The same, also where it leaves the operator's listener at its default.
     pub(crate) fn configured_exactly(text: &str) -> Self {
+        Self::configured_with(text, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn configured_with(text: &str, environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("edge.toml");
         std::fs::write(&file, text).expect("written");
-        Self::spawn(folder, &["run", "--config", path_text(&file)], &[])
+        Self::spawn(folder, &["run", "--config", path_text(&file)], environment)
     }
 
     /// An edge for every host in front of one origin, with a disk tier of 256 MiB in its folder and
@@ -146,6 +158,7 @@ impl Brim {
     fn spawn(folder: TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_brim"))
             .args(arguments)
+            .env_remove("BRIM_ADMIN_TOKEN")
             .envs(environment.iter().copied())
             .current_dir(folder.path())
             .stdin(Stdio::null())
@@ -172,6 +185,17 @@ impl Brim {
         let line = self.stderr.wait_for("admin listener address=");
         let address = line.rsplit('=').next().and_then(|address| address.trim().parse().ok());
         address.expect("an address")
+    }
+
+    /// The operator's token, from the file that the edge made.
+    pub(crate) fn token(&self) -> String {
+        let text = std::fs::read_to_string(self.folder().join("admin.token")).expect("a token");
+        text.trim().to_owned()
+    }
+
+    /// Who knows it.
+    pub(crate) fn operator(&self) -> Operator {
+        Operator { admin: self.admin(), token: self.token() }
     }
 
     /// What a series of the metrics says now; 0 where there is none.

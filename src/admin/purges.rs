@@ -1,0 +1,149 @@
+//! Purges that operators ask for, and what became of them.
+
+use super::answer::Answer;
+use super::query::Query;
+use super::wish;
+use crate::engine::{Engine, Preview, Receipt};
+use crate::rules::purging::{self, Wish};
+use crate::rules::site::SiteMap;
+use serde::Serialize;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// A purge that waits goes through everything first.
+const DONE_WITHIN: Duration = Duration::from_secs(90);
+
+#[derive(Serialize)]
+struct Previewed {
+    dry_run: bool,
+    #[serde(flatten)]
+    preview: Preview,
+}
+
+#[derive(Serialize)]
+struct Volatile {
+    error: String,
+    receipt: Receipt,
+}
+
+#[derive(Serialize)]
+struct Receipts {
+    purges: Vec<Receipt>,
+}
+
+/// Purges what the body names. `why_volatile` tells why a purge may not be on stable storage.
+pub(super) async fn purge(
+    engine: &Arc<Engine>,
+    sites: &SiteMap,
+    body: &[u8],
+    peer: IpAddr,
+    why_volatile: impl FnOnce() -> String,
+) -> Answer {
+    let found = wish::parse(body)
+        .and_then(|wish| purging::targets(&wish, sites).map(|targets| (wish, targets)));
+    let (wish, targets) = match found {
+        Ok(found) => found,
+        Err(message) => return Answer::error(400, &message),
+    };
+    if wish.dry_run {
+        return match timeout(DONE_WITHIN, engine.would_purge(&targets)).await {
+            Ok(preview) => Answer::json(200, &Previewed { dry_run: true, preview }),
+            Err(_) => too_slow("nothing was purged"),
+        };
+    }
+    let engine = engine.clone();
+    // A purge that has begun ends, whether or not somebody waits for it.
+    let purge = tokio::spawn(async move { purged(&engine, &wish, &targets, peer).await });
+    match timeout(DONE_WITHIN, purge).await {
+        Ok(Ok(receipt)) => acknowledged(receipt, why_volatile),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a purge broke off");
+            Answer::error(500, "the purge broke off; the edge's log tells why")
+        }
+        Err(_) => too_slow("GET /purges tells what becomes of it"),
+    }
+}
+
+async fn purged(
+    engine: &Arc<Engine>,
+    wish: &Wish,
+    targets: &purging::Targets,
+    peer: IpAddr,
+) -> Receipt {
+    engine.purge(wish, targets, &format!("admin {}", peer.to_canonical())).await
+}
+
+/// What may come back with the next start is no success.
+fn acknowledged(receipt: Receipt, why_volatile: impl FnOnce() -> String) -> Answer {
+    if receipt.durable {
+        return Answer::json(200, &receipt);
+    }
+    let error = format!("in force, but not on stable storage: {}", why_volatile());
+    Answer::json(503, &Volatile { error, receipt })
+}
+
+/// The newest, as many as are asked for.
+pub(super) fn list(engine: &Engine, query: Option<&str>) -> Answer {
+    let limit = Query::parse(query, &["limit"]).and_then(|query| query.limit());
+    match limit {
+        Ok(limit) => {
+            let mut purges = engine.receipts();
+            purges.truncate(limit.unwrap_or(usize::MAX));
+            Answer::json(200, &Receipts { purges })
+        }
+        Err(message) => Answer::error(400, &message),
+    }
+}
+
+/// One of them.
+pub(super) fn one(engine: &Engine, id: &str, query: Option<&str>) -> Answer {
+    if let Err(message) = Query::parse(query, &[]) {
+        return Answer::error(400, &message);
+    }
+    match engine.receipt(id) {
+        Some(receipt) => Answer::json(200, &receipt),
+        None => Answer::error(404, "no purge has this id; GET /purges lists the newest"),
+    }
+}
+
+fn too_slow(consequence: &str) -> Answer {
+    let message = format!("not done within {} s; {consequence}", DONE_WITHIN.as_secs());
+    Answer::error(504, &message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Kinds;
+
+    #[test]
+    fn a_purge_that_may_be_undone_by_the_next_start_is_no_success() {
+        let receipt = |durable| Receipt {
+            id: "1".into(),
+            applied_at: "2026-11-21T00:00:00Z".into(),
+            by: "admin ::1".into(),
+            kinds: Kinds { all: true, ..Kinds::default() },
+            items: Vec::new(),
+            soft: false,
+            objects: 3,
+            bytes: 4,
+            at_most_more: 0,
+            done: true,
+            durable,
+        };
+        let answer = |durable| acknowledged(receipt(durable), || "no space".into());
+        let good = serde_json::to_value(receipt(true)).expect("JSON");
+        assert_eq!((answer(true).status, json(&answer(true))), (200, good));
+        let bad = serde_json::json!({
+            "error": "in force, but not on stable storage: no space",
+            "receipt": receipt(false),
+        });
+        assert_eq!((answer(false).status, json(&answer(false))), (503, bad));
+    }
+
+    fn json(answer: &Answer) -> serde_json::Value {
+        serde_json::from_str(&answer.body).expect("JSON")
+    }
+}

@@ -1,0 +1,108 @@
+//! PURGE and BAN on the front door: who may, what is named, and what they are told.
+//!
+//! Neither is ever passed on, whoever sends it: an origin may be a cache that takes purges from this
+//! server's address. A site's clients purge objects of their own site only.
+
+use super::own::{Own, Page, SOON};
+use super::shape::Story;
+use crate::access_log::Record;
+use crate::admin::gatekeeper::{Entry, Gatekeeper};
+use crate::config::Site;
+use crate::engine::Engine;
+use crate::outcome::Outcome;
+use crate::rules::purging::{self, Targets, Wish};
+use crate::rules::tags::{self, TooMany};
+use crate::wire::request::RequestHead;
+use http::Method;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Everything that begins with the URL of such a request.
+const BAN: &str = "BAN";
+/// Fields that ask for objects to become stale instead of gone.
+const SOFT: &[&str] = &["soft-purge", "fastly-soft-purge"];
+
+/// One request for a purge.
+pub(super) struct Asked<'a> {
+    pub(super) engine: &'a Arc<Engine>,
+    pub(super) gatekeeper: &'a Gatekeeper,
+    pub(super) head: &'a RequestHead,
+    pub(super) site: &'a Site,
+    pub(super) client: IpAddr,
+    /// Nobody else can have that address.
+    pub(super) client_is_certain: bool,
+}
+
+/// Whether a method asks for a purge.
+pub(super) fn is_meant(method: &Method) -> bool {
+    matches!(method.as_str(), "PURGE" | BAN)
+}
+
+impl Asked<'_> {
+    /// Ends when the purge is in force.
+    pub(super) async fn answer(&self, record: &mut Record) -> Result<Page<'static>, Own> {
+        self.is_permitted()?;
+        let (wish, targets) = match self.named() {
+            Ok(named) => named,
+            Err(why) => {
+                let outcome = Outcome::Error("bad_purge");
+                (record.status, record.outcome) = (400, outcome);
+                return Ok(Page::of_sentence(400, &why, Story::new(outcome)));
+            }
+        };
+        let by = format!("front door {}", self.client);
+        let receipt = self.engine.purge(&wish, &targets, &by).await;
+        let (status, outcome, lines) = match receipt.durable {
+            true => (200, Outcome::Edge, ""),
+            false => (503, Outcome::Error("purge_not_durable"), SOON),
+        };
+        (record.status, record.outcome) = (status, outcome);
+        let body = serde_json::to_string(&receipt).expect("a receipt is plain data") + "\n";
+        let (content_type, story) = ("application/json", Story::new(outcome));
+        Ok(Page { status, content_type, lines: lines.into(), body: body.into(), story })
+    }
+
+    fn is_permitted(&self) -> Result<(), Own> {
+        let rules = self.site.purge.as_ref().ok_or(Own::NoPurges)?;
+        let is_from = |network: &ipnet::IpNet| network.contains(&self.client);
+        if self.client_is_certain && rules.networks.iter().any(is_from) {
+            return Ok(());
+        }
+        if !rules.token {
+            return Err(Own::PurgeDenied);
+        }
+        let mut lines = self.head.fields.all("authorization");
+        let authorization = lines.next().filter(|_| lines.next().is_none());
+        match self.gatekeeper.admit(authorization, self.client) {
+            Entry::Granted => Ok(()),
+            Entry::Denied => Err(Own::TokenNeeded),
+            Entry::TooMany(wait) => Err(Own::TooManyTokens(wait)),
+        }
+    }
+
+    fn named(&self) -> Result<(Wish, Targets), String> {
+        let fields = &self.head.fields;
+        let is_told = |name: &&str| fields.all(name).any(|value| value == b"1");
+        let soft = SOFT.iter().any(is_told);
+        let tags = tags::of_purge(fields).map_err(|TooMany| "the tags are too many or too long")?;
+        if let Some(named) = tags {
+            // An empty field is a mistake, and not a wish for all that the URL stands for.
+            if named.tags.is_empty() {
+                return Err("a field for tags names none".to_owned());
+            }
+            let text = String::from_utf8_lossy(&named.tags);
+            let tags = text.lines().map(str::to_owned).collect();
+            let targets = purging::tags_of_site(self.site, &named.tags);
+            return Ok((Wish { tags, soft: soft || named.is_soft, ..Wish::default() }, targets));
+        }
+        let (authority, target) = (self.head.authority(), self.head.target());
+        let host = self.head.authority_text().unwrap_or_default();
+        let named = vec![format!("http://{host}{target}")];
+        if self.head.method.as_str() == BAN {
+            let targets = purging::prefix_of_site(self.site, authority, target)?;
+            return Ok((Wish { prefixes: named, soft, ..Wish::default() }, targets));
+        }
+        let targets = purging::url_of_site(self.site, authority, target)?;
+        Ok((Wish { urls: named, soft, ..Wish::default() }, targets))
+    }
+}

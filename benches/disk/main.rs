@@ -7,6 +7,7 @@
 mod file_per_object;
 mod gets;
 mod policy;
+mod purge;
 mod reopen;
 mod segment_log;
 mod store;
@@ -47,6 +48,8 @@ enum Part {
     Reopen,
     /// Hits and writes.
     Policy,
+    /// Purges with little and with much in the cache.
+    Purge,
 }
 
 fn main() {
@@ -66,6 +69,9 @@ fn main() {
     }
     if wants(Part::Policy) {
         goals.extend(policy::run(&options.dir));
+    }
+    if wants(Part::Purge) {
+        goals.extend(purge::run(&options.dir));
     }
     table::print_goals(&goals);
 }

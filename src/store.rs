@@ -225,11 +225,15 @@ impl<V: Value> Store<V> {
         if is_there {
             self.moving().remove(key);
             self.memory.remove(key);
-            // What is in memory was written there, or nothing is.
-            if let Some(disk) = &self.disk
-                && let Some(place) = disk.place(key)
-            {
-                disk.forget(key, place);
+            // What is in memory was written there, or is about to be, or nothing is.
+            if let Some(disk) = &self.disk {
+                match disk.place(key) {
+                    Some(place) => disk.forget(key, place),
+                    None if found.value.receipt().load(Ordering::Acquire) == UNDER_WAY => {
+                        disk.remove(key);
+                    }
+                    None => {}
+                }
             }
         }
         is_there

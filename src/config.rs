@@ -5,9 +5,14 @@
 //! collects every problem instead of stopping at the first, `values` reads single values.
 
 mod file;
+mod origin;
 mod section;
 pub mod values;
 
+pub use origin::{
+    Balance, ClientCertificate, Ejection, Fallback, HealthCheck, Http2, Origin, OriginServer,
+    OriginTls, Place,
+};
 pub use section::Problem;
 pub(crate) use section::nearest;
 
@@ -128,53 +133,6 @@ pub struct Certificate {
     pub cert: PathBuf,
     /// PEM key.
     pub key: PathBuf,
-}
-
-/// `[[origin]]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Origin {
-    /// How sites and metrics call it.
-    pub name: String,
-    /// Where it listens.
-    pub servers: Vec<OriginServer>,
-    /// How one of several servers is chosen.
-    pub balance: Balance,
-    /// Another origin whose servers are Brim parents.
-    pub parent: Option<String>,
-    /// Admin listeners of parents.
-    pub admin: Vec<String>,
-    /// To connect, TLS included.
-    pub connect_timeout: Duration,
-    /// From the end of the request to the first byte of the answer.
-    pub response_timeout: Duration,
-    /// Between bytes, both ways.
-    pub read_timeout: Duration,
-    /// How long an unused connection is kept.
-    pub idle_timeout: Duration,
-}
-
-/// One server of an origin.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OriginServer {
-    /// `https`
-    pub tls: bool,
-    /// Name or address, without brackets.
-    pub host: String,
-    /// The port, also where the file leaves it to the scheme.
-    pub port: u16,
-    /// `host[:port]` as a Host field says it.
-    pub authority: String,
-}
-
-/// How one of several servers is chosen.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Balance {
-    /// One after the other.
-    RoundRobin,
-    /// The one with the fewest requests in flight.
-    LeastConn,
-    /// By the key of the object.
-    Hash,
 }
 
 /// `[[site]]`

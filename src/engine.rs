@@ -107,7 +107,7 @@ impl Engine {
         let store = Store::new(Memory::new(bytes / 8 * STORED_EIGHTHS, evicted), disk);
         let purges = store.purges().clone();
         let engine = Arc::new(Self {
-            upstream: Upstream::new(&settings.origins)?,
+            upstream: Upstream::new(&settings.origins, metrics.clone())?,
             store,
             in_flight: InFlight::new(purges.clone()),
             notes: Notes::new(purges),

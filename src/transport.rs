@@ -34,6 +34,8 @@ const PARTS_MAX: usize = 16;
 pub enum ReadError {
     /// Nothing came for this long.
     Stalled,
+    /// There was a time for all of it, and it is over.
+    Overtime,
     /// The other side closed in the middle of a message.
     Closed,
     /// The connection broke.
@@ -49,6 +51,21 @@ pub enum WriteError {
     Stalled,
     /// The connection broke.
     Io(io::Error),
+}
+
+/// Where a body comes from.
+pub trait Source: Send {
+    /// The next piece, or `None` at the end.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Frame>, ReadError>> + Send;
+}
+
+/// Where a body goes.
+pub trait Sink: Send {
+    /// Takes a piece; trailers end the body.
+    fn frame(&mut self, frame: &Frame) -> impl Future<Output = Result<(), WriteError>> + Send;
+
+    /// Ends a body without trailers.
+    fn end(&mut self) -> impl Future<Output = Result<(), WriteError>> + Send;
 }
 
 /// The receiving half with what was received and not yet used.
@@ -201,6 +218,38 @@ async fn in_time<T>(
     match timeout(limit, work).await {
         Ok(result) => result.map_err(WriteError::Io),
         Err(_) => Err(WriteError::Stalled),
+    }
+}
+
+/// A body that is read off a connection.
+pub struct Incoming<'a> {
+    /// What is known of it.
+    pub body: &'a mut BodyReader,
+    /// The connection.
+    pub reader: &'a mut Reader,
+}
+
+impl Source for Incoming<'_> {
+    async fn next(&mut self) -> Result<Option<Frame>, ReadError> {
+        self.body.next(self.reader).await
+    }
+}
+
+/// A body that is written to a connection.
+pub struct Outgoing<'a> {
+    /// The connection.
+    pub writer: &'a mut Writer,
+    /// How the other side is told where it ends.
+    pub encoding: Encoding,
+}
+
+impl Sink for Outgoing<'_> {
+    async fn frame(&mut self, frame: &Frame) -> Result<(), WriteError> {
+        self.writer.write_frame(frame, self.encoding).await
+    }
+
+    async fn end(&mut self) -> Result<(), WriteError> {
+        self.writer.write(&[&self.encoding.end(None)]).await
     }
 }
 

@@ -29,8 +29,7 @@ pub(crate) fn origin_only(listen: SocketAddr) -> ExitCode {
 }
 
 fn in_front_of(listen: SocketAddr, origin: &OriginServer) -> io::Result<()> {
-    let scheme = if origin.tls { "https" } else { "http" };
-    let url = format!("{scheme}://{}", origin.authority);
+    let url = origin.url();
     // A server elsewhere knows itself by its own name only.
     let settings = settings(listen, &url, "origin")?;
     let brim = Brim::new(0, config::SHUTDOWN_TIMEOUT);

@@ -1,5 +1,8 @@
 //! The keys of `edge.toml`: each with its default and its check, once.
 
+mod origin;
+mod pem;
+
 use super::section::{Found, Report, Section, nearest};
 use super::values;
 use super::*;
@@ -34,10 +37,13 @@ fn read_all<'t>(
         .into_iter()
         .filter_map(|section| certificate(section, folder))
         .collect();
-    let origins: Vec<_> = root.sections("origin").into_iter().map(origin).collect();
+    let origins: Vec<_> = root
+        .sections("origin")
+        .into_iter()
+        .map(|section| origin::origin(section, folder))
+        .collect();
     let site_sections = root.sections("site");
     let names: Vec<_> = origins.iter().map(|read| read.name.as_ref()).collect();
-    check_origin_names(report, &origins);
     let sites: Vec<_> = site_sections
         .into_iter()
         .enumerate()
@@ -49,17 +55,16 @@ fn read_all<'t>(
             root.problem(0..0, key.into(), format!("at least one [[{key}]] is needed"));
         }
     }
-    warn_of_what_does_nothing_yet(report, &origins);
+    warn_of_what_does_nothing_yet(report);
+    let origins = origin::joined(report, origins);
     root.finish();
+    warn_of_hosts_that_parents_do_not_know(report, &sites, origins.as_deref().unwrap_or_default());
     Some(Settings {
         server,
         log,
         cache,
         certificates,
-        origins: origins
-            .into_iter()
-            .map(|read| read.origin.map(Arc::new))
-            .collect::<Option<_>>()?,
+        origins: origins?,
         sites: sites.into_iter().map(|read| read.site.map(Arc::new)).collect::<Option<_>>()?,
     })
 }
@@ -207,59 +212,6 @@ fn certificate(mut section: Section<'_>, folder: &Path) -> Option<Certificate> {
     Some(Certificate { cert: folder.join(cert?.value), key: folder.join(key?.value) })
 }
 
-/// An origin as far as it could be read.
-struct ReadOrigin {
-    name: Option<Found<String>>,
-    balance: Option<Found<Balance>>,
-    parent: Option<Found<String>>,
-    origin: Option<Origin>,
-}
-
-fn origin(mut section: Section<'_>) -> ReadOrigin {
-    let name = section.required("name", values::text);
-    let servers = section.required_list("servers", values::server);
-    let balance = section.found("balance", values::balance);
-    let parent = section.found("parent", values::text);
-    let admin = section.list("admin", values::text);
-    let mut time = |key, default| section.or(key, secs(default), values::duration_above_zero);
-    let (connect_timeout, response_timeout) =
-        (time("connect_timeout", 2), time("response_timeout", 30));
-    let (read_timeout, idle_timeout) = (time("read_timeout", 30), time("idle_timeout", 60));
-    section.finish();
-    let origin = name.as_ref().zip(servers).map(|(name, servers)| Origin {
-        name: name.value.clone(),
-        servers: servers.values(),
-        balance: balance.as_ref().map_or(Balance::RoundRobin, |found| found.value),
-        parent: parent.as_ref().map(|found| found.value.clone()),
-        admin: admin.map_or_else(Vec::new, Found::values),
-        connect_timeout,
-        response_timeout,
-        read_timeout,
-        idle_timeout,
-    });
-    ReadOrigin { name, balance, parent, origin }
-}
-
-fn check_origin_names(report: &Report<'_>, origins: &[ReadOrigin]) {
-    let known = || origins.iter().filter_map(|read| read.name.as_ref());
-    for (position, name) in known().enumerate() {
-        if known().take(position).any(|before| before.value == name.value) {
-            let message = format!("another [[origin]] is already named \"{}\"", name.value);
-            report.add(name.at.clone(), name.key.clone(), message, false);
-        }
-    }
-    for read in origins {
-        let Some(parent) = &read.parent else { continue };
-        if read.name.as_ref().is_some_and(|name| name.value == parent.value) {
-            let message = "an origin cannot be its own parent".to_owned();
-            report.add(parent.at.clone(), parent.key.clone(), message, false);
-        } else if !known().any(|name| name.value == parent.value) {
-            let message = unknown_origin(&parent.value, known().map(|name| name.value.as_str()));
-            report.add(parent.at.clone(), parent.key.clone(), message, false);
-        }
-    }
-}
-
 fn unknown_origin<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     match nearest(name, known) {
         Some(near) => format!("there is no [[origin]] named \"{name}\"; did you mean \"{near}\"?"),
@@ -270,6 +222,7 @@ fn unknown_origin<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Strin
 /// A site as far as it could be read.
 struct ReadSite {
     hosts: Vec<Found<String>>,
+    host_header: Option<Found<HostHeader>>,
     site: Option<Site>,
 }
 
@@ -284,7 +237,7 @@ fn site(mut section: Section<'_>, position: usize, origins: &[Option<&Found<Stri
         }
         origin
     });
-    let host_header = section.or("host_header", HostHeader::Client, values::host_header);
+    let host_header = section.found("host_header", values::host_header);
     let forward = section.list("forward", values::text);
     let mut key = section.section("key");
     let key_rules = KeyRules {
@@ -314,7 +267,7 @@ fn site(mut section: Section<'_>, position: usize, origins: &[Option<&Found<Stri
         position,
         hosts: names,
         origin,
-        host_header,
+        host_header: host_header.as_ref().map_or(HostHeader::Client, |found| found.value),
         forward: forward.map_or_else(Vec::new, Found::values),
         heuristic_freshness,
         strip_set_cookie,
@@ -323,7 +276,7 @@ fn site(mut section: Section<'_>, position: usize, origins: &[Option<&Found<Stri
         purge,
         rules,
     });
-    ReadSite { hosts, site }
+    ReadSite { hosts, host_header, site }
 }
 
 fn purge(mut section: Section<'_>) -> Option<SitePurge> {
@@ -361,6 +314,26 @@ fn check_hosts(report: &Report<'_>, sites: &[ReadSite]) {
     }
 }
 
+/// A site may well have parents for its origin and nothing behind them: they are asked like any
+/// other server, but choose their own site by the Host.
+fn warn_of_hosts_that_parents_do_not_know(
+    report: &Report<'_>,
+    sites: &[ReadSite],
+    origins: &[Arc<Origin>],
+) {
+    for read in sites {
+        let origin = read.site.as_ref().and_then(|site| origins.get(site.origin));
+        let is_parent = origin.is_some_and(|origin| origin.is_parent);
+        let own = |found: &&Found<HostHeader>| found.value == HostHeader::Origin;
+        if let Some(found) = read.host_header.as_ref().filter(own).filter(|_| is_parent) {
+            report.warn(
+                found,
+                "the origin's servers are parents, which know sites by the client's Host",
+            );
+        }
+    }
+}
+
 fn rule(mut section: Section<'_>) -> Option<Rule> {
     let path = section.required("path", values::path_pattern);
     let rule = Rule {
@@ -378,24 +351,10 @@ fn rule(mut section: Section<'_>) -> Option<Rule> {
 
 /// Settings that are read and checked so that files can be written for what comes, and have no
 /// effect in this version. Silence would be a lie.
-fn warn_of_what_does_nothing_yet(report: &Report<'_>, origins: &[ReadOrigin]) {
+fn warn_of_what_does_nothing_yet(report: &Report<'_>) {
     const TLS: &str = "TLS listeners are not opened by this version";
-    for (key, message) in [
-        ("server.https", TLS),
-        ("certificate", TLS),
-        ("origin.admin", "this version does not purge parents"),
-    ] {
-        report.warn_of(key, message);
-    }
-    for origin in origins {
-        if let Some(parent) = &origin.parent {
-            report.warn(parent, "this version does not ask parents");
-        }
-        if let Some(balance) = &origin.balance
-            && balance.value != Balance::RoundRobin
-        {
-            report.warn(balance, "this version takes servers in turn");
-        }
+    for key in ["server.https", "certificate"] {
+        report.warn_of(key, TLS);
     }
 }
 

@@ -59,6 +59,11 @@ impl<'t> Report<'t> {
         self.add(found.at.clone(), found.key.clone(), message.to_owned(), true);
     }
 
+    /// A problem of a value that could be read.
+    pub(super) fn refuse<T>(&self, found: &Found<T>, message: String) {
+        self.add(found.at.clone(), found.key.clone(), message, false);
+    }
+
     /// A warning about the first place where a dotted key stands, if it does.
     pub(super) fn warn_of(&self, key: &str, message: &str) {
         let mut at = None;
@@ -96,7 +101,10 @@ pub(super) struct Found<T> {
     pub(super) key: String,
 }
 
-impl<T> Found<Vec<Found<T>>> {
+/// A list with the places of its items.
+pub(super) type FoundList<T> = Found<Vec<Found<T>>>;
+
+impl<T> FoundList<T> {
     /// The items without their places.
     pub(super) fn values(self) -> Vec<T> {
         self.value.into_iter().map(|item| item.value).collect()
@@ -114,6 +122,9 @@ pub(super) struct Section<'t> {
 
 /// Reads a value, or says what was expected instead.
 pub(super) type Read<T> = fn(&DeValue<'_>) -> Result<T, String>;
+
+/// Reads an item that is a table. `None`: it has said what is wrong with it.
+pub(super) type ReadTable<'t, T> = fn(Section<'t>) -> Option<T>;
 
 impl<'t> Section<'t> {
     pub(super) fn root(report: &'t Report<'t>, table: &'t Spanned<DeTable<'t>>) -> Self {
@@ -164,11 +175,53 @@ impl<'t> Section<'t> {
     }
 
     /// A list: each bad item is a problem of its own, the good ones are there for later checks.
-    pub(super) fn list<T>(
+    pub(super) fn list<T>(&mut self, key: &'static str, read: Read<T>) -> Option<FoundList<T>> {
+        self.items(key, read, None)
+    }
+
+    /// The same for a list that must be there and not be empty.
+    pub(super) fn required_list<T>(
         &mut self,
         key: &'static str,
         read: Read<T>,
-    ) -> Option<Found<Vec<Found<T>>>> {
+    ) -> Option<FoundList<T>> {
+        self.required_items(key, read, None)
+    }
+
+    /// The same where items may also be tables, which have more to say.
+    pub(super) fn required_list_with_tables<T>(
+        &mut self,
+        key: &'static str,
+        read: Read<T>,
+        read_table: ReadTable<'t, T>,
+    ) -> Option<FoundList<T>> {
+        self.required_items(key, read, Some(read_table))
+    }
+
+    fn required_items<T>(
+        &mut self,
+        key: &'static str,
+        read: Read<T>,
+        read_table: Option<ReadTable<'t, T>>,
+    ) -> Option<FoundList<T>> {
+        if self.entry(key).is_none() {
+            self.known.push(key);
+            self.problem(self.at.clone(), self.path.clone(), format!("`{key}` is missing"));
+            return None;
+        }
+        let found = self.items(key, read, read_table)?;
+        if self.length(key) == 0 {
+            self.problem(found.at.clone(), found.key.clone(), "expected at least one".into());
+        }
+        Some(found)
+    }
+
+    fn items<T>(
+        &mut self,
+        key: &'static str,
+        read: Read<T>,
+        read_table: Option<ReadTable<'t, T>>,
+    ) -> Option<FoundList<T>> {
         self.known.push(key);
         let entry = self.entry(key)?;
         let (key, at) = (self.name(key), entry.span());
@@ -180,30 +233,24 @@ impl<'t> Section<'t> {
         let mut good = Vec::new();
         for (position, item) in items.iter().enumerate() {
             let (key, at) = (format!("{key}[{position}]"), item.span());
-            match read(item.get_ref()) {
-                Ok(value) => good.push(Found { value, at, key }),
+            let read = match (item.get_ref(), read_table) {
+                (DeValue::Table(table), Some(read_table)) => {
+                    Ok(read_table(Self::new(self.report, key.clone(), at.clone(), Some(table))))
+                }
+                (item, _) => read(item).map(Some),
+            };
+            match read {
+                Ok(value) => good.extend(value.map(|value| Found { value, at, key })),
                 Err(expected) => self.problem(at, key, format!("expected {expected}")),
             }
         }
         Some(Found { value: good, at, key })
     }
 
-    /// The same for a list that must be there and not be empty.
-    pub(super) fn required_list<T>(
-        &mut self,
-        key: &'static str,
-        read: Read<T>,
-    ) -> Option<Found<Vec<Found<T>>>> {
-        if self.entry(key).is_none() {
-            self.known.push(key);
-            self.problem(self.at.clone(), self.path.clone(), format!("`{key}` is missing"));
-            return None;
-        }
-        let found = self.list(key, read)?;
-        if matches!(self.entry(key)?.get_ref(), DeValue::Array(items) if items.is_empty()) {
-            self.problem(found.at.clone(), found.key.clone(), "expected at least one".into());
-        }
-        Some(found)
+    /// How many items a list has, the bad ones too.
+    pub(super) fn length(&self, key: &str) -> usize {
+        let items = self.entry(key).and_then(|entry| entry.get_ref().as_array());
+        items.map_or(0, |items| items.len())
     }
 
     /// A table inside this one.
@@ -253,13 +300,27 @@ impl<'t> Section<'t> {
         &self.path
     }
 
+    /// The table as a whole, for checks that come later.
+    pub(super) fn place(&self) -> Found<()> {
+        Found { value: (), at: self.at.clone(), key: self.path.clone() }
+    }
+
     pub(super) fn problem(&self, at: Range<usize>, key: String, message: String) {
         self.report.add(at, key, message, false);
     }
 
+    pub(super) fn warn<T>(&self, found: &Found<T>, message: &str) {
+        self.report.warn(found, message);
+    }
+
+    /// A problem of a value that could be read.
+    pub(super) fn refuse<T>(&self, found: &Found<T>, message: String) {
+        self.report.refuse(found, message);
+    }
+
     /// A problem of the table as a whole.
     pub(super) fn problem_of_table(&self, message: String) {
-        self.problem(self.at.clone(), self.path.clone(), message);
+        self.refuse(&self.place(), message);
     }
 
     /// Names every key that nobody asked for, with the nearest one that somebody did.

@@ -1,6 +1,6 @@
 //! Single values of the file: each function reads one kind, or says in words what it expected.
 
-use super::{AccessLog, Balance, HostHeader, OriginServer, Query};
+use super::{AccessLog, Balance, HostHeader, Http2, OriginServer, Place, Query};
 use bytesize::ByteSize;
 use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, SocketAddr};
@@ -141,13 +141,94 @@ pub(super) fn host_header(value: &DeValue<'_>) -> Value<HostHeader> {
     }
 }
 
+pub(super) fn http2(value: &DeValue<'_>) -> Value<Http2> {
+    match value.as_str() {
+        Some("auto") => Ok(Http2::Auto),
+        Some("never") => Ok(Http2::Never),
+        Some("always") => Ok(Http2::Always),
+        _ => Err("\"auto\", \"never\" or \"always\"".into()),
+    }
+}
+
+pub(super) fn status(value: &DeValue<'_>) -> Value<u16> {
+    let status = count(value).ok().and_then(|status| u16::try_from(status).ok());
+    let status = status.filter(|status| (200..600).contains(status));
+    status.ok_or_else(|| "a status from 200 to 599".into())
+}
+
+/// More at one time than any machine has room for is a mistake.
+const AT_ONE_TIME_MAX: usize = 1_000_000;
+
+pub(super) fn at_one_time(value: &DeValue<'_>) -> Value<usize> {
+    let number = count(value).ok().filter(|number| *number <= AT_ONE_TIME_MAX);
+    number.ok_or_else(|| format!("a whole number up to {AT_ONE_TIME_MAX}"))
+}
+
+pub(super) fn at_one_time_above_zero(value: &DeValue<'_>) -> Value<usize> {
+    let number = at_one_time(value).ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("a whole number from 1 to {AT_ONE_TIME_MAX}"))
+}
+
+pub(super) fn percent(value: &DeValue<'_>) -> Value<u32> {
+    let percent = count(value).ok().and_then(|percent| u32::try_from(percent).ok());
+    let percent = percent.filter(|percent| *percent <= 100);
+    percent.ok_or_else(|| "a whole number of percent, from 0 to 100".into())
+}
+
+pub(super) fn few(value: &DeValue<'_>) -> Value<u32> {
+    let few = count(value).ok().and_then(|few| u32::try_from(few).ok());
+    few.filter(|few| *few <= 1000).ok_or_else(|| "a whole number up to 1000".into())
+}
+
+pub(super) fn few_above_zero(value: &DeValue<'_>) -> Value<u32> {
+    let few = few(value).ok().filter(|few| *few > 0);
+    few.ok_or_else(|| "a whole number from 1 to 1000".into())
+}
+
+/// What a server is asked for: path and query, as a request line takes them.
+pub(super) fn request_path(value: &DeValue<'_>) -> Value<String> {
+    let is_good = |text: &String| {
+        text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+    };
+    let path = text(value).ok().filter(is_good);
+    path.ok_or_else(|| "a path, such as \"/healthz\"".into())
+}
+
+/// A name as certificates have them.
+pub(super) fn server_name(value: &DeValue<'_>) -> Value<String> {
+    let name = text(value).ok();
+    let name = name.filter(|name| rustls_pki_types::ServerName::try_from(name.as_str()).is_ok());
+    name.ok_or_else(|| "a name in certificates, such as \"origin.example.com\"".into())
+}
+
+/// A Host field's value.
+pub(super) fn authority(value: &DeValue<'_>) -> Value<String> {
+    let text = text(value).ok();
+    let authority = text.filter(|text| crate::wire::authority::parse(text.as_bytes()).is_some());
+    authority.ok_or_else(|| "a host, such as \"example.com\" or \"example.com:8080\"".into())
+}
+
+/// The URL of one server.
 pub(super) fn server(value: &DeValue<'_>) -> Value<OriginServer> {
     origin_server(value.as_str().unwrap_or_default())
 }
 
-/// `http://host:port`, nothing behind it. Also what the command line takes for an origin.
+/// A server's share beside the others.
+pub(super) fn weight(value: &DeValue<'_>) -> Value<usize> {
+    let weight = count(value).ok().filter(|weight| (1..=256).contains(weight));
+    weight.ok_or_else(|| "a whole number from 1 to 256".into())
+}
+
+/// `http://host:port`, nothing behind it, or `unix:/path`. Also what the command line takes for an
+/// origin.
 pub fn origin_server(text: &str) -> Result<OriginServer, String> {
-    let expected = || "an origin, such as \"http://127.0.0.1:3000\" or \"https://example.com\"";
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix_server(path);
+    }
+    let expected = || {
+        "an origin, such as \"http://127.0.0.1:3000\", \"https://example.com\" or \
+         \"unix:/run/app.sock\""
+    };
     let url = url::Url::parse(text).map_err(|_| expected())?;
     let tls = match url.scheme() {
         "http" => false,
@@ -164,9 +245,27 @@ pub fn origin_server(text: &str) -> Result<OriginServer, String> {
         Some(port) => format!("{host}:{port}"),
         None => host.to_owned(),
     };
+    // URLs allow more in a host than a Host field does here.
+    crate::wire::authority::parse(authority.as_bytes()).ok_or_else(expected)?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok(OriginServer { tls, host, port, authority })
+    Ok(OriginServer { tls, place: Place::Net(host, port), authority, weight: 1 })
 }
+
+fn unix_server(path: &str) -> Result<OriginServer, String> {
+    let fits = path.len() <= SOCKET_PATH_BYTES_MAX && !path.contains('\0');
+    if !path.starts_with('/') || path == "/" || !fits {
+        return Err(format!(
+            "a socket's path from the root on, such as \"unix:/run/app.sock\", of at most \
+             {SOCKET_PATH_BYTES_MAX} bytes"
+        ));
+    }
+    // As everybody calls whoever is behind a socket.
+    let authority = "localhost".to_owned();
+    Ok(OriginServer { tls: false, place: Place::Unix(path.into()), authority, weight: 1 })
+}
+
+/// As many as a socket's address takes.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 pub(super) fn query(value: &DeValue<'_>) -> Value<Query> {
     let expected = || "\"all\", \"none\", { allow = [..] } or { deny = [..] }".to_owned();

@@ -236,7 +236,6 @@ impl Edge {
         let job = Job {
             limits,
             engine,
-            metrics,
             head,
             site,
             key,

@@ -11,16 +11,17 @@ use super::upload::{Interruption, PumpError, Upload, UploadState, pump};
 use crate::access_log::Record;
 use crate::config::{HostHeader, Limits, Site};
 use crate::engine::{Engine, Passed, Posted, is_safe};
-use crate::metrics::Metrics;
 use crate::outcome::{Forward, Outcome};
 use crate::rules::forwarding::{self, Hop, Onward};
 use crate::rules::key::Key;
-use crate::transport::{self, BodyReader, ReadError, Reader, WriteError, Writer};
-use crate::upstream::{Answer, Connection, Fault, Upstream};
+use crate::transport::{
+    self, BodyReader, Incoming, Outgoing, ReadError, Reader, WriteError, Writer,
+};
+use crate::upstream::{Answer, Asking, Connection, Destination, Fault, Upstream, Way};
 use crate::wire::body::{Decoder, Encoding, Sender};
 use crate::wire::request::RequestHead;
 use crate::wire::response::ResponseHead;
-use crate::wire::{Framing, HeadLimits, Version};
+use crate::wire::{Framing, Version};
 use bytes::BytesMut;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
@@ -39,7 +40,6 @@ const FIRST_CHUNK_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Job<'a> {
     pub(super) limits: &'a Limits,
     pub(super) engine: &'a Arc<Engine>,
-    pub(super) metrics: &'a Metrics,
     pub(super) head: &'a RequestHead,
     pub(super) site: &'a Arc<Site>,
     /// What it asks for, as the cache calls it.
@@ -88,7 +88,7 @@ enum End {
 
 /// Why an exchange with the origin gave no answer.
 enum Failed {
-    /// A pooled connection was dead; nothing was lost.
+    /// Nothing was lost, and there is somebody else to ask.
     TryAgain,
     For(End),
 }
@@ -96,6 +96,18 @@ enum Failed {
 impl From<End> for Failed {
     fn from(end: End) -> Self {
         Self::For(end)
+    }
+}
+
+/// Why there was no final head.
+enum Headless {
+    Fault(Fault),
+    End(End),
+}
+
+impl From<End> for Headless {
+    fn from(end: End) -> Self {
+        Self::End(end)
     }
 }
 
@@ -169,21 +181,17 @@ impl Job<'_> {
             let looked = client.body.look_ahead(&mut reader, patience).await;
             looked.map_err(|error| End::of_client(&error))?;
         }
-        let mut fresh = false;
+        let mut way = self.upstream().way(self.asking());
         loop {
-            let connected = self.upstream().connect(self.site.origin, fresh).await;
-            let mut connection = connected.map_err(|fault| {
-                self.metrics.origin_answer(self.site.origin, None, None);
-                End::Own(Own::Origin(fault, Some(self.bypass.forward())))
-            })?;
-            match self.exchange(&mut connection, client, record).await {
+            let mut connection = way.next().await.map_err(|fault| self.end_of(fault))?;
+            match self.exchange(&mut way, &mut connection, client, record).await {
                 Ok(answered) => {
                     if answered.connection_can_be_reused {
                         self.upstream().release(connection);
                     }
                     return Ok(answered.client_can_ask_again);
                 }
-                Err(Failed::TryAgain) => fresh = true,
+                Err(Failed::TryAgain) => {}
                 Err(Failed::For(end)) => {
                     if matches!(end, End::Broken(_) | End::Reset(_)) {
                         self.changed_unseen(connection);
@@ -194,6 +202,25 @@ impl Job<'_> {
         }
     }
 
+    fn asking(&self) -> Asking<'_> {
+        let head = self.head;
+        Asking {
+            origin: self.site.origin,
+            key: self.key.as_bytes(),
+            // What changes something is to be known where the old is stored.
+            through_parent: !(is_safe(&head.method) || head.upgrade),
+            // Nothing of such a request is used up by sending it.
+            is_repeatable: head.is_idempotent() && !head.framing.has_body() && !head.upgrade,
+            needs_http1: head.upgrade,
+            method: head.method.as_str(),
+            target: head.target(),
+        }
+    }
+
+    fn end_of(&self, fault: Fault) -> End {
+        End::Own(Own::Origin(fault, Some(self.bypass.forward())))
+    }
+
     /// The origin may do what the client did not wait to hear of: whatever it changes is out of date
     /// then, and not before.
     fn changed_unseen(&self, mut connection: Connection) {
@@ -202,7 +229,7 @@ impl Job<'_> {
         }
         let (engine, key, method) =
             (self.engine.clone(), self.key.clone(), self.head.method.clone());
-        let response_timeout = self.response_timeout();
+        let response_timeout = connection.to.response_timeout();
         engine.invalidate(&key);
         tokio::spawn(async move {
             let answered = async {
@@ -217,17 +244,19 @@ impl Job<'_> {
     /// One request and its answer over one connection to the origin.
     async fn exchange(
         &self,
+        way: &mut Way<'_>,
         connection: &mut Connection,
         client: &mut Client<'_>,
         record: &mut Record,
     ) -> Result<Answered, Failed> {
-        match self.converse(connection, client, record).await? {
+        match self.converse(way, connection, client, record).await? {
             Conversed::Answered(answered) => Ok(answered),
             Conversed::Switched => {
                 let mut reader = client.reader.lock().await;
-                let origin = (&mut connection.answer.reader, &mut connection.writer);
                 let idle_timeout = self.limits.upgrade_idle_timeout;
-                tunnel::run((&mut reader, client.writer), origin, idle_timeout).await;
+                if let Some(origin) = connection.raw() {
+                    tunnel::run((&mut reader, client.writer), origin, idle_timeout).await;
+                }
                 Ok(Answered { client_can_ask_again: false, connection_can_be_reused: false })
             }
         }
@@ -235,32 +264,23 @@ impl Job<'_> {
 
     async fn converse(
         &self,
+        way: &mut Way<'_>,
         connection: &mut Connection,
         client: &mut Client<'_>,
         record: &mut Record,
     ) -> Result<Conversed, Failed> {
-        let Connection { answer, writer: to_origin, authority, is_reused, idle_timeout, .. } =
-            connection;
-        // Nothing of such a request is used up by sending it, so that it can be sent again.
-        let can_be_repeated = self.head.is_idempotent() && !self.head.framing.has_body();
-        let fail = |fault: Fault| match fault {
-            Fault::Closed if *is_reused && can_be_repeated => Failed::TryAgain,
-            fault => {
-                self.log(fault, authority);
-                Failed::For(End::Own(Own::Origin(fault, Some(self.bypass.forward()))))
-            }
-        };
-        let head = forwarding::request_head(self.head, &self.hop(authority));
+        let head = forwarding::request_head(self.head, &self.hop(&connection.to));
         let (sent_at, asked) = (Instant::now(), self.engine.moment());
-        let was_taken = to_origin.write(&[&head]).await.is_ok();
-        let encoding = Encoding::from(self.head.framing);
+        let was_taken = connection.ask(&head, self.head.framing).await;
+        let Connection { answer, sender: to_origin, to } = connection;
         let (reader, body) = (client.reader, &mut *client.body);
         let has_begun = body.has_begun();
         let future = pin!(async {
             let mut reader = reader.lock().await;
-            pump(body, &mut reader, to_origin, &self.head.fields, encoding, None).await
+            let mut from = Incoming { body, reader: &mut reader };
+            pump(&mut from, to_origin, &self.head.fields, None).await
         });
-        let mut upload = Upload::new(future, reader, self.response_timeout());
+        let mut upload = Upload::new(future, reader, to.response_timeout());
         if self.head.expects_continue {
             upload.waits_for_continue(has_begun);
         }
@@ -270,16 +290,25 @@ impl Job<'_> {
             (true, false) => upload.ends_as(UploadState::Done),
             (true, true) => {}
         }
-        let head = self.final_head(answer, client.writer, &mut upload, &fail).await?;
-        record.origin_duration = Some(sent_at.elapsed());
+        let head = match self.final_head(answer, client.writer, &mut upload).await {
+            Ok(head) => head,
+            Err(Headless::End(end)) => return Err(end.into()),
+            Err(Headless::Fault(fault)) => return Err(self.failed(way, to, fault)),
+        };
         // A protocol that begins in the middle of a body would be read as the rest of the body
         // (RFC 9110, section 7.8).
         if head.status == 101 && !(self.head.upgrade && upload.state == UploadState::Done) {
-            return Err(fail(Fault::Garbage("it switches protocols without being asked to")));
+            let fault = Fault::Garbage("it switches protocols without being asked to");
+            return Err(self.failed(way, to, fault));
         }
-        self.metrics.origin_answer(self.site.origin, Some(head.status), record.origin_duration);
-        Connection::heed(idle_timeout, &head);
-        let keeping = self.heed(&head, sent_at, asked);
+        let delay = sent_at.elapsed();
+        record.origin_duration = Some(delay);
+        if way.declines(to, head.status, delay) {
+            return Err(Failed::TryAgain);
+        }
+        to.heed(&head);
+        answer.begin_body(&head);
+        let mut keeping = self.heed(&head, sent_at, asked);
         if !is_safe(&self.head.method) {
             // A client that knows of a change does not see the old again, come what may.
             self.engine.invalidations_written().await;
@@ -293,21 +322,16 @@ impl Job<'_> {
         if head.status == 101 {
             return Ok(Conversed::Switched);
         }
-        let decoder = Decoder::new(head.framing, Sender::Origin, HeadLimits::OF_ANSWERS);
-        let read_timeout = self.upstream().settings(self.site.origin).read_timeout;
-        let mut body = BodyReader::new(decoder, read_timeout);
         let encoding = Encoding::from(onward.framing);
-        let mut keeping = keeping;
-        let keep = keeping.as_mut();
-        let reader = &mut answer.reader;
-        let download = pump(&mut body, reader, client.writer, &head.fields, encoding, keep);
+        let mut to_client = Outgoing { writer: client.writer, encoding };
+        let download = pump(answer, &mut to_client, &head.fields, keeping.as_mut());
         match upload.beside(download).await {
             Ok(()) => keeping.into_iter().for_each(Posted::finish),
             Err(PumpError::Write(error)) => return Err(End::of_write(&error).into()),
             Err(PumpError::Read(error)) => {
                 let fault = Fault::of_body(&error);
                 record.detail = Some(fault.detail());
-                self.log(fault, authority);
+                way.broke_off(to, fault);
                 let ends_with_connection = onward.framing == Framing::UntilClose;
                 let end = if ends_with_connection { End::Reset } else { End::Broken };
                 return Err(end(fault.label()).into());
@@ -319,10 +343,13 @@ impl Job<'_> {
         }
         Ok(Conversed::Answered(Answered {
             client_can_ask_again: onward.persistent,
-            connection_can_be_reused: head.persistent
-                && upload.state == UploadState::Done
-                && !idle_timeout.is_zero(),
+            connection_can_be_reused: upload.state == UploadState::Done,
         }))
+    }
+
+    /// A server gave no answer: perhaps another one does.
+    fn failed(&self, way: &mut Way<'_>, to: &Destination, fault: Fault) -> Failed {
+        if way.failed(to, fault) { Failed::TryAgain } else { Failed::For(self.end_of(fault)) }
     }
 
     /// What an answer means for what is stored: an unsafe request that succeeds makes it out of
@@ -347,12 +374,11 @@ impl Job<'_> {
         answer: &mut Answer,
         to_client: &mut Writer,
         upload: &mut Upload<'_, F>,
-        fail: &impl Fn(Fault) -> Failed,
-    ) -> Result<ResponseHead, Failed> {
+    ) -> Result<ResponseHead, Headless> {
         loop {
             let head = match upload.until_answered(answer.read_head(&self.head.method)).await {
-                Ok(read) => read.map_err(fail)?,
-                Err(Interruption::Silence) => return Err(fail(Fault::Silent)),
+                Ok(read) => read.map_err(Headless::Fault)?,
+                Err(Interruption::Silence) => return Err(Headless::Fault(Fault::Silent)),
                 Err(Interruption::Gone) => return Err(End::Broken("client_gone").into()),
                 Err(Interruption::Client(error)) => return Err(End::of_client(&error).into()),
             };
@@ -373,21 +399,16 @@ impl Job<'_> {
         self.engine.upstream()
     }
 
-    fn hop<'h>(&'h self, origin_authority: &'h str) -> Hop<'h> {
+    fn hop<'h>(&'h self, to: &'h Destination) -> Hop<'h> {
+        // A parent finds its site by it.
+        let keeps_host = self.site.host_header == HostHeader::Client || to.is_parent();
         Hop {
             peer: self.peer,
             peer_is_trusted: self.peer_is_trusted,
             scheme: self.scheme,
-            host: match (self.site.host_header, self.head.authority_text()) {
-                (HostHeader::Client, Some(authority)) => authority,
-                _ => origin_authority,
-            },
+            host: self.head.authority_text().filter(|_| keeps_host).unwrap_or(to.authority()),
             allowed: &self.site.forward,
         }
-    }
-
-    fn response_timeout(&self) -> Duration {
-        self.upstream().settings(self.site.origin).response_timeout
     }
 
     fn onward(&self, head: &ResponseHead, upload: UploadState) -> Onward {
@@ -424,20 +445,6 @@ impl Job<'_> {
         own.send(client.writer, to, record).await.map_err(|_| End::Own(own))?;
         Ok(persistent)
     }
-
-    /// In the log and in the metrics.
-    fn log(&self, fault: Fault, authority: &str) {
-        self.metrics.origin_answer(self.site.origin, None, None);
-        tracing::warn!(
-            origin = self.upstream().settings(self.site.origin).name,
-            server = authority,
-            method = %self.head.method,
-            target = self.head.target(),
-            reason = fault.label(),
-            detail = fault.detail(),
-            "no good answer from the origin"
-        );
-    }
 }
 
 impl End {
@@ -445,7 +452,7 @@ impl End {
     fn of_client(error: &ReadError) -> Self {
         match error {
             ReadError::Bad(sentence) => Self::Own(Own::BadBody(sentence)),
-            ReadError::Stalled => Self::Own(Own::BodyTimeout),
+            ReadError::Stalled | ReadError::Overtime => Self::Own(Own::BodyTimeout),
             ReadError::Closed | ReadError::Io(_) => Self::Broken("client_gone"),
         }
     }

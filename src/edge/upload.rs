@@ -3,8 +3,8 @@
 
 use crate::engine::Posted;
 use crate::rules::forwarding;
-use crate::transport::{self, BodyReader, ReadError, Reader, WriteError, Writer};
-use crate::wire::body::{Encoding, Frame};
+use crate::transport::{self, ReadError, Reader, Sink, Source, WriteError};
+use crate::wire::body::Frame;
 use crate::wire::fields::Fields;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -22,26 +22,24 @@ pub(super) enum PumpError {
 
 /// Carries the body behind `head` from one side to the other, and shows it to whoever keeps it.
 pub(super) async fn pump(
-    body: &mut BodyReader,
-    from: &mut Reader,
-    to: &mut Writer,
+    from: &mut impl Source,
+    to: &mut impl Sink,
     head: &Fields,
-    encoding: Encoding,
     mut keep: Option<&mut Posted>,
 ) -> Result<(), PumpError> {
-    while let Some(mut frame) = body.next(from).await.map_err(PumpError::Read)? {
+    while let Some(mut frame) = from.next().await.map_err(PumpError::Read)? {
         if let (Frame::Data(data), Some(keep)) = (&frame, &mut keep) {
             keep.push(data);
         }
         if let Frame::Trailers(trailers) = &mut frame {
             forwarding::trailers(trailers, head);
         }
-        to.write_frame(&frame, encoding).await.map_err(PumpError::Write)?;
+        to.frame(&frame).await.map_err(PumpError::Write)?;
         if let Frame::Trailers(_) = frame {
             return Ok(());
         }
     }
-    to.write(&[&encoding.end(None)]).await.map_err(PumpError::Write)
+    to.end().await.map_err(PumpError::Write)
 }
 
 /// The request body on its way, while other things happen.

@@ -16,7 +16,7 @@ use crate::rules::key::Key;
 use crate::rules::range::{self, ContentRange};
 use crate::rules::storing::{self, Asked, Policy, Received, Refusal, Terms};
 use crate::rules::vary;
-use crate::upstream::{Connection, Fault};
+use crate::upstream::{Asking, Connection, Destination, Fault, Way};
 use crate::wire::Framing;
 use crate::wire::fields::Fields;
 use crate::wire::request::RequestHead;
@@ -26,8 +26,9 @@ use http::Method;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout_at;
 
 /// A head this large, or a field this large in it, can be the reason of an error.
 const ORDINARY_HEAD_BYTES: usize = 6 * 1024;
@@ -89,6 +90,15 @@ impl Rest {
         self.into.is_some()
     }
 
+    /// Whether a part is what was asked for, of the same response.
+    fn is_gone_on_with(&self, part: &ContentRange, head: &ResponseHead, now: SystemTime) -> bool {
+        let end = if self.part.end == u64::MAX { part.total } else { Some(self.part.end) };
+        part.part.start == self.part.start
+            && end == Some(part.part.end)
+            && self.before.as_ref().is_none_or(|before| part.total == Some(before.body.total()))
+            && conditional::are_the_same_bytes(&self.head.fields, &head.fields, now)
+    }
+
     /// What others who want the same want.
     pub(super) fn wanted(&self) -> Wanted {
         let chunks = self.into.as_ref().and_then(|object| object.body.chunks());
@@ -102,10 +112,16 @@ impl Rest {
 struct Ask {
     validates: bool,
     completes: bool,
-    fresh_connection: bool,
 }
 
-/// An answer of which the head is known.
+/// The head of an answer, and where the rest comes.
+struct Told {
+    response: ResponseHead,
+    received: Received,
+    connection: Connection,
+}
+
+/// An answer of which the head is known and judged.
 struct Came {
     response: ResponseHead,
     received: Received,
@@ -117,8 +133,8 @@ struct Came {
 /// What one exchange came to.
 enum Exchanged {
     Done,
-    /// The pooled connection was dead.
-    OnFreshConnection,
+    /// There was no good answer, and there is somebody else to ask.
+    NotYet,
     /// What came is no answer to what was asked; the plain question is left.
     Plainly,
 }
@@ -147,18 +163,22 @@ impl Task {
             // A private fill carries the client's own conditions.
             validates: self.stored.is_some() && self.wanted == Wanted::Whole && !self.is_private,
             completes: self.rest.is_some(),
-            fresh_connection: false,
         };
-        // Each round leaves out something that did not work.
-        for _ in 0..4 {
-            match self.exchange(ask).await {
+        let mut way = self.engine.upstream.way(self.asking());
+        loop {
+            match self.exchange(&mut way, ask).await {
                 Ok(Exchanged::Done) => return,
-                Ok(Exchanged::OnFreshConnection) => ask.fresh_connection = true,
-                Ok(Exchanged::Plainly) => (ask.validates, ask.completes) = (false, false),
+                Ok(Exchanged::NotYet) => {}
+                Ok(Exchanged::Plainly) if ask.validates || ask.completes => {
+                    (ask.validates, ask.completes) = (false, false);
+                    way = self.engine.upstream.way(self.asking());
+                }
+                Ok(Exchanged::Plainly) => {
+                    return self.fail(Fault::Garbage("it answers what it was not asked"));
+                }
                 Err(fault) => return self.fail(fault),
             }
         }
-        self.fail(Fault::Garbage("it answers what it was not asked"));
     }
 
     fn fail(&self, fault: Fault) {
@@ -200,56 +220,95 @@ impl Task {
         self.fill.tell(Verdict::StandIn(stored.clone()));
     }
 
-    async fn exchange(&self, ask: Ask) -> Result<Exchanged, Fault> {
-        let upstream = &self.engine.upstream;
-        let origin = self.site.origin;
-        let connected = upstream.connect(origin, ask.fresh_connection).await;
-        let mut connection = connected.inspect_err(|_| {
-            self.engine.metrics.origin_answer(origin, None, None);
-        })?;
-        let settings = upstream.settings(self.site.origin).clone();
+    fn asking(&self) -> Asking<'_> {
+        Asking {
+            origin: self.site.origin,
+            key: self.key.as_bytes(),
+            through_parent: true,
+            is_repeatable: true,
+            needs_http1: false,
+            method: if self.wanted == Wanted::Head { "HEAD" } else { "GET" },
+            target: self.key.target(),
+        }
+    }
+
+    async fn exchange(&self, way: &mut Way<'_>, ask: Ask) -> Result<Exchanged, Fault> {
+        let stored = self.stored.as_ref().filter(|_| ask.validates);
+        let rest = self.rest.as_ref().filter(|_| ask.completes);
+        match self.ask(way, stored, rest).await? {
+            Some(told) => self.answered(way, ask, told).await,
+            None => Ok(Exchanged::NotYet),
+        }
+    }
+
+    /// Asks the next server. `None`: there is no good answer, but somebody else to ask.
+    async fn ask(
+        &self,
+        way: &mut Way<'_>,
+        stored: Option<&Arc<Object>>,
+        rest: Option<&Rest>,
+    ) -> Result<Option<Told>, Fault> {
+        let mut connection = way.next().await?;
         let asked_at = Instant::now();
-        let head = self.request_head(ask, &connection.authority);
-        // A server may have answered before it closed; reading shows.
-        let _ = connection.writer.write(&[&head]).await;
+        let head = self.request_head(stored, rest, &connection.to);
+        connection.ask(&head, Framing::Empty).await;
         let method = self.method();
-        let response = loop {
-            let read = tokio::time::timeout(
-                settings.response_timeout.saturating_sub(asked_at.elapsed()),
-                connection.answer.read_head(&method),
-            );
-            match read.await {
+        let until = asked_at + connection.to.response_timeout();
+        let read = loop {
+            match timeout_at(until.into(), connection.answer.read_head(&method)).await {
                 Ok(Ok(head)) if head.is_interim() => self.fill.tell_interim(head),
-                Ok(Ok(head)) => break head,
-                Ok(Err(Fault::Closed)) if connection.is_reused && !ask.fresh_connection => {
-                    return Ok(Exchanged::OnFreshConnection);
+                Ok(Ok(head)) if head.status == 101 => {
+                    break Err(Fault::Garbage("it switches protocols without being asked to"));
                 }
-                Ok(Err(fault)) => return Err(self.logged(fault, &connection)),
-                Err(_) => return Err(self.logged(Fault::Silent, &connection)),
+                Ok(read) => break read,
+                Err(_) => break Err(Fault::Silent),
             }
         };
-        if response.status == 101 {
-            let fault = Fault::Garbage("it switches protocols without being asked to");
-            return Err(self.logged(fault, &connection));
-        }
-        Connection::heed(&mut connection.idle_timeout, &response);
+        let response = match read {
+            Ok(response) => response,
+            Err(fault) if way.failed(&connection.to, fault) => return Ok(None),
+            Err(fault) => return Err(fault),
+        };
         let delay = asked_at.elapsed();
-        self.engine.metrics.origin_answer(origin, Some(response.status), Some(delay));
+        if way.declines(&connection.to, response.status, delay) {
+            return Ok(None);
+        }
+        connection.to.heed(&response);
+        connection.answer.begin_body(&response);
         let age = storing::age_said(&response.fields);
         let received = Received { now: SystemTime::now(), delay, age };
-        self.answered(ask, response, received, connection, settings.read_timeout).await
+        Ok(Some(Told { response, received, connection }))
+    }
+
+    /// A connection on which a content goes on where another broke off.
+    async fn go_on(&self, rest: &Rest) -> Result<Connection, Fault> {
+        let mut way = self.engine.upstream.way(self.asking());
+        let told = loop {
+            if let Some(told) = self.ask(&mut way, None, Some(rest)).await? {
+                break told;
+            }
+        };
+        let part = said_part(&told.response);
+        let goes_on =
+            part.is_some_and(|part| rest.is_gone_on_with(&part, &told.response, told.received.now));
+        let fault = Fault::Garbage("it does not go on where it broke off");
+        if goes_on { Ok(told.connection) } else { Err(fault) }
     }
 
     fn method(&self) -> Method {
         if self.wanted == Wanted::Head { Method::HEAD } else { Method::GET }
     }
 
-    fn request_head(&self, ask: Ask, authority: &str) -> Vec<u8> {
+    fn request_head(
+        &self,
+        stored: Option<&Arc<Object>>,
+        rest: Option<&Rest>,
+        to: &Destination,
+    ) -> Vec<u8> {
         let (target, asked_host) = self.asked_url();
-        let host = match (self.site.host_header, asked_host) {
-            (HostHeader::Client, host) if !host.is_empty() => host,
-            _ => authority,
-        };
+        // A parent finds its site by it.
+        let keeps_host = self.site.host_header == HostHeader::Client || to.is_parent();
+        let host = if keeps_host && !asked_host.is_empty() { asked_host } else { to.authority() };
         let hop = Hop {
             peer: self.peer,
             peer_is_trusted: self.peer_is_trusted,
@@ -259,13 +318,13 @@ impl Task {
         };
         let now = SystemTime::now();
         let mut own: Vec<(&str, &[u8])> = Vec::new();
-        if let Some(stored) = self.stored.as_ref().filter(|_| ask.validates) {
+        if let Some(stored) = stored {
             let fields = &stored.head.fields;
             own.extend(fields.first("etag").map(|etag| ("If-None-Match", etag)));
             own.extend(fields.first("last-modified").map(|date| ("If-Modified-Since", date)));
         }
         let range;
-        if let Some(rest) = self.rest.as_ref().filter(|_| ask.completes) {
+        if let Some(rest) = rest {
             let Range { start, end } = rest.part;
             range = if end == u64::MAX {
                 format!("bytes={start}-")
@@ -290,7 +349,7 @@ impl Task {
                 keeps_conditions: self.is_private,
                 keeps_range: match self.wanted {
                     Wanted::Part { is_widened, .. } => !is_widened,
-                    Wanted::Chunks(..) => !ask.completes,
+                    Wanted::Chunks(..) => rest.is_none(),
                     Wanted::Whole | Wanted::Head => false,
                 },
                 keeps_codings: self.is_signed,
@@ -309,14 +368,8 @@ impl Task {
     }
 
     /// The head of the final answer is here.
-    async fn answered(
-        &self,
-        ask: Ask,
-        response: ResponseHead,
-        received: Received,
-        connection: Connection,
-        read_timeout: Duration,
-    ) -> Result<Exchanged, Fault> {
+    async fn answered(&self, way: &mut Way<'_>, ask: Ask, told: Told) -> Result<Exchanged, Fault> {
+        let Told { response, received, connection } = told;
         if response.status == 304
             && let Some(stored) = self.stored.as_ref().filter(|_| ask.validates)
         {
@@ -342,24 +395,15 @@ impl Task {
             return Ok(Exchanged::Plainly);
         }
         if response.status == 206 {
-            let said = response.fields.first("content-range").and_then(range::content_range);
-            match said.and_then(|said| believed(said, response.framing)) {
+            match said_part(&response) {
                 None => terms = terms.and(Err(Refusal::PartialUnclear)),
                 Some(said) => part = Some(said),
             }
         }
         if let Some(rest) = self.rest.as_ref().filter(|_| ask.completes) {
-            let goes_on = part.as_ref().is_some_and(|part| {
-                let end = if rest.part.end == u64::MAX { part.total } else { Some(rest.part.end) };
-                part.part.start == rest.part.start
-                    && end == Some(part.part.end)
-                    && rest.before.as_ref().is_none_or(|b| part.total == Some(b.body.total()))
-                    && conditional::are_the_same_bytes(
-                        &rest.head.fields,
-                        &response.fields,
-                        received.now,
-                    )
-            });
+            let goes_on = part
+                .as_ref()
+                .is_some_and(|part| rest.is_gone_on_with(part, &response, received.now));
             match &rest.before {
                 None if !goes_on => {
                     self.forget_outdated(rest, &response, received.now);
@@ -375,7 +419,7 @@ impl Task {
             }
         }
         let came = Came { response, received, terms, part, before };
-        self.carry(came, connection, read_timeout).await;
+        self.carry(way, came, connection).await;
         Ok(Exchanged::Done)
     }
 
@@ -401,9 +445,7 @@ impl Task {
         if !conditional::confirms(&response.fields, &stored.head.fields) {
             return Exchanged::Plainly;
         }
-        if response.persistent {
-            self.engine.upstream.release(connection);
-        }
+        self.engine.upstream.release(connection);
         let (object, once) = self.refreshed(stored, response, received);
         let object = Arc::new(object);
         self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
@@ -485,26 +527,17 @@ impl Task {
             self.replace(stored, &Arc::new(object));
         });
     }
-
-    /// In the log and in the metrics.
-    fn logged(&self, fault: Fault, connection: &Connection) -> Fault {
-        self.engine.metrics.origin_answer(self.site.origin, None, None);
-        tracing::warn!(
-            origin = self.engine.upstream.settings(self.site.origin).name,
-            server = connection.authority,
-            method = %self.method(),
-            target = self.key.target(),
-            reason = fault.label(),
-            detail = fault.detail(),
-            "no good answer from the origin"
-        );
-        fault
-    }
 }
 
-/// Which part a 206 brings. Where its length says something else than its Content-Range, but that
-/// is said to reach to the end, what comes is taken for the end: never for a beginning, so that it
-/// makes nothing whole. Anything else cannot be told.
+/// Which part a 206 brings.
+fn said_part(response: &ResponseHead) -> Option<ContentRange> {
+    let said = response.fields.first("content-range").filter(|_| response.status == 206);
+    believed(said.and_then(range::content_range)?, response.framing)
+}
+
+/// Where the length of a part says something else than its Content-Range, but that is said to reach
+/// to the end, what comes is taken for the end: never for a beginning, so that it makes nothing
+/// whole. Anything else cannot be told.
 fn believed(said: ContentRange, framing: Framing) -> Option<ContentRange> {
     let Framing::Length(length) = framing else { return Some(said) };
     if said.part.end - said.part.start == length {

@@ -1,7 +1,6 @@
 //! What can go wrong with an origin, as a closed vocabulary.
 
 use crate::transport::ReadError;
-use pingora::{Error, ErrorType};
 
 /// Why an origin gave no (whole) answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +23,14 @@ pub enum Fault {
     Truncated,
     /// No byte of the body within `read_timeout`.
     Stalled,
+    /// The whole of it was not there within `total_timeout`.
+    Overtime,
+    /// It closed and said that it had not looked at the request.
+    NotTaken,
+    /// It has as many requests as it may, and others wait already.
+    Busy,
+    /// None of its servers is well.
+    Down,
     /// It answers with this status, 500 or above, and nothing that others could be given.
     ServerError(u16),
 }
@@ -33,7 +40,8 @@ impl Fault {
     pub fn status(self) -> u16 {
         match self {
             Self::ServerError(status) => status,
-            Self::ConnectTimeout | Self::Silent | Self::Stalled => 504,
+            Self::ConnectTimeout | Self::Silent | Self::Stalled | Self::Overtime => 504,
+            Self::Busy => 503,
             _ => 502,
         }
     }
@@ -50,6 +58,10 @@ impl Fault {
             Self::Garbage(_) => "origin_garbage",
             Self::Truncated => "origin_truncated",
             Self::Stalled => "origin_stalled",
+            Self::Overtime => "origin_overtime",
+            Self::NotTaken => "origin_not_taken",
+            Self::Busy => "origin_busy",
+            Self::Down => "origin_down",
             Self::ServerError(_) => "origin_error",
         }
     }
@@ -66,6 +78,10 @@ impl Fault {
             Self::Garbage(_) => "the origin's answer is not valid HTTP",
             Self::Truncated => "the origin's answer ended too early",
             Self::Stalled => "the origin's answer stopped",
+            Self::Overtime => "the origin took too long for its answer",
+            Self::NotTaken => "the origin takes no more requests on its connection",
+            Self::Busy => "the origin has too many requests at the moment",
+            Self::Down => "no server of the origin is well",
             Self::ServerError(_) => "the origin is in trouble",
         }
     }
@@ -78,21 +94,21 @@ impl Fault {
         }
     }
 
-    pub(super) fn of_connect(error: &Error) -> Self {
-        use ErrorType::*;
-        match error.etype() {
-            ConnectRefused => Self::Refused,
-            ConnectTimedout => Self::ConnectTimeout,
-            TLSHandshakeFailure | TLSHandshakeTimedout | TLSWantX509Lookup | InvalidCert
-            | HandshakeError => Self::Tls,
-            _ => Self::Unreachable,
-        }
+    /// There was no connection that could be used.
+    pub(super) fn is_of_connecting(self) -> bool {
+        matches!(self, Self::Refused | Self::Unreachable | Self::ConnectTimeout | Self::Tls)
+    }
+
+    /// Something of an answer came, so that the question was heard.
+    pub(super) fn is_after_answer(self) -> bool {
+        matches!(self, Self::Garbage(_) | Self::Truncated | Self::Stalled | Self::Overtime)
     }
 
     /// While the body was read.
     pub fn of_body(error: &ReadError) -> Self {
         match error {
             ReadError::Stalled => Self::Stalled,
+            ReadError::Overtime => Self::Overtime,
             ReadError::Closed | ReadError::Io(_) => Self::Truncated,
             ReadError::Bad(detail) => Self::Garbage(detail),
         }

@@ -4,6 +4,7 @@
 //! while that task still holds it; a busy edge would connect anew for no reason. Here nobody holds
 //! a connection that waits: whoever takes it looks whether it still lives.
 
+use super::server::Peer;
 use pingora::protocols::Stream;
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -23,7 +24,7 @@ pub(super) struct Idle {
 
 #[derive(Default)]
 struct Waiting {
-    by_peer: HashMap<u64, Vec<Entry>>,
+    by_peer: HashMap<Peer, Vec<Entry>>,
     count: usize,
     is_swept: bool,
 }
@@ -43,7 +44,7 @@ impl Idle {
     }
 
     /// The connection that was put back last, if one of them still lives.
-    pub(super) fn take(&self, peer: u64) -> Option<Stream> {
+    pub(super) fn take(&self, peer: Peer) -> Option<Stream> {
         loop {
             let mut entry = {
                 let mut waiting = self.lock();
@@ -58,7 +59,7 @@ impl Idle {
     }
 
     /// Keeps a connection for a while, unless there are enough.
-    pub(super) fn put(self: &Arc<Self>, peer: u64, stream: Stream, idle_timeout: Duration) {
+    pub(super) fn put(self: &Arc<Self>, peer: Peer, stream: Stream, idle_timeout: Duration) {
         let mut waiting = self.lock();
         if waiting.count >= self.connections_max {
             return;

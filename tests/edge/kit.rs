@@ -9,7 +9,7 @@ mod program;
 pub(crate) use client::{Client, Response, read_response};
 pub(crate) use gate::Gate;
 pub(crate) use operator::Operator;
-pub(crate) use origin::Origin;
+pub(crate) use origin::{Origin, Peer};
 pub(crate) use program::{Brim, Command, Finished};
 
 use std::time::Duration;

@@ -211,16 +211,29 @@ fn a_pooled_connection_that_is_dead_costs_the_client_nothing() {
 fn a_request_that_may_have_been_acted_on_is_not_sent_twice() {
     let origin = Origin::start(|peer| {
         peer.head();
+    });
+    let brim = brim_for(origin.address());
+    let mut client = Client::connect(brim.address());
+    assert_eq!(client.ask("POST /once HTTP/1.1\r\nHost: a.test\r\n\r\n").status, 502);
+    assert_eq!(origin.heads().len(), 1);
+}
+
+#[test]
+fn a_request_that_can_be_sent_only_once_is_not_sent_where_the_origin_may_be_closing() {
+    let origin = Origin::start(|peer| {
+        peer.head();
         peer.send(OK);
         peer.head();
     });
     let brim = brim_for(origin.address());
     let mut client = Client::connect(brim.address());
     assert_eq!(client.ask(get("/")).status, 200);
-    let answer = client.ask("POST /once HTTP/1.1\r\nHost: a.test\r\n\r\n");
-    assert_eq!(answer.status, 502);
+    for body in ["\r\n", "Content-Length: 3\r\n\r\nabc"] {
+        let answer = client.ask(format!("POST /once HTTP/1.1\r\nHost: a.test\r\n{body}"));
+        assert_eq!(answer.status, 200);
+    }
     let posts = origin.heads().iter().filter(|head| head.starts_with("POST")).count();
-    assert_eq!(posts, 1);
+    assert_eq!((posts, origin.connections()), (2, 3));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Where the edge's admin listener is, and the token for it.
 
 use crate::admin::token;
-use crate::config::{self, Settings, values};
+use crate::config::{self, Place, Settings, values};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -92,7 +92,8 @@ fn read_token(file: &Path) -> Result<String, String> {
 pub(crate) fn admin_address(text: &str) -> Result<String, String> {
     let expected = || "an admin listener, such as \"http://127.0.0.1:9180\"".to_owned();
     let server = values::origin_server(text).map_err(|_| expected())?;
-    if server.tls { Err(expected()) } else { Ok(server.authority) }
+    let is_there = !server.tls && matches!(server.place, Place::Net(..));
+    if is_there { Ok(server.authority) } else { Err(expected()) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The content of an answer on its way: to those who read it, and to where it is kept.
 
-use super::{Came, Task};
+use super::{Came, Rest, Task};
 use crate::engine::Change;
 use crate::engine::arrival::{Arrival, Over};
 use crate::engine::body::{Body, Chunks};
@@ -14,15 +14,15 @@ use crate::rules::conditional;
 use crate::rules::forwarding;
 use crate::rules::range::ContentRange;
 use crate::rules::storing::{self, Refusal, Terms};
-use crate::transport::BodyReader;
-use crate::upstream::{Connection, Fault};
-use crate::wire::body::{Decoder, Frame, Sender};
+use crate::transport::Source as _;
+use crate::upstream::{Connection, Fault, Way};
+use crate::wire::Framing;
+use crate::wire::body::Frame;
 use crate::wire::fields::Fields;
 use crate::wire::response::ResponseHead;
-use crate::wire::{Framing, HeadLimits};
 use bytes::Bytes;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// To read so much that nobody wants is cheaper than a new connection.
 const WORTH_READING_BYTES: u64 = 64 * 1024;
@@ -30,6 +30,9 @@ const WORTH_READING_BYTES: u64 = 64 * 1024;
 /// So much that nobody reads at the moment is fetched to its end for whoever comes next; of more
 /// than this the rest can be fetched when somebody does.
 const WORTH_KEEPING_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How often one content is gone on with after it broke off.
+const RESUMED_MAX: u32 = 3;
 
 /// One object takes at most this share of the disk.
 const DISK_SHARE: u64 = 2;
@@ -86,12 +89,7 @@ impl Stop {
 
 impl Task {
     /// Feeds the content to whoever reads it, and keeps it if it may be kept.
-    pub(super) async fn carry(
-        &self,
-        came: Came,
-        mut connection: Connection,
-        read_timeout: Duration,
-    ) {
+    pub(super) async fn carry(&self, way: &Way<'_>, came: Came, mut connection: Connection) {
         let (answer, mut keeping) = self.answer(&came);
         let Came { response, received, terms, part, .. } = came;
         if self.wanted == Wanted::Head {
@@ -113,9 +111,7 @@ impl Task {
                 }
             });
         }
-        let decoder = Decoder::new(response.framing, Sender::Origin, HeadLimits::OF_ANSWERS);
-        let body = BodyReader::new(decoder, read_timeout);
-        let mut trailers = match self.read(body, &answer, &mut keeping, &mut connection).await {
+        let mut trailers = match self.read(way, &answer, &mut keeping, &mut connection).await {
             Ok(trailers) => trailers,
             Err(stop) => {
                 if let (Stop::Abandoned, Some(place)) = (&stop, answer.place()) {
@@ -141,9 +137,7 @@ impl Task {
             self.keep(&answer, place, keeping);
         }
         // For the next request of whoever is told now.
-        if response.persistent && !connection.idle_timeout.is_zero() {
-            self.engine.upstream.release(connection);
-        }
+        self.engine.upstream.release(connection);
         answer.arrival.finish(Over::Whole(trailers));
     }
 
@@ -261,7 +255,7 @@ impl Task {
     /// Reads the content to its end, and hands it to its readers.
     async fn read(
         &self,
-        mut body: BodyReader,
+        way: &Way<'_>,
         answer: &Arc<Answer>,
         keeping: &mut Keeping,
         connection: &mut Connection,
@@ -270,6 +264,7 @@ impl Task {
         let is_resumable = answer.place().is_some()
             && answer.head.fields.tokens("accept-ranges").any(|unit| unit == b"bytes")
             && conditional::strong_validator(&answer.head.fields, SystemTime::now()).is_some();
+        let mut resumed = 0;
         loop {
             if arrival.has_room().await.is_err() && !self.is_worth_reading(answer, length) {
                 return Err(Stop::Unwanted);
@@ -285,12 +280,12 @@ impl Task {
                     _ => {}
                 }
             }
-            match body.next(&mut connection.answer.reader).await {
+            match connection.answer.next().await {
                 Ok(Some(Frame::Data(data))) => {
                     if matches!(keeping, Keeping::InMemory) && !arrival.has_claimed(data.len()) {
                         self.spill(answer, keeping).await;
                     }
-                    let is_last = body.is_done();
+                    let is_last = connection.answer.is_done();
                     let pieces = if is_last {
                         arrival.hold_last(data)
                     } else {
@@ -309,10 +304,29 @@ impl Task {
                 Ok(Some(Frame::Trailers(fields))) => return Ok(Some(fields)),
                 Ok(None) => return Ok(None),
                 Err(error) => {
-                    return Err(Stop::Broken(self.logged(Fault::of_body(&error), connection)));
+                    let fault = Fault::of_body(&error);
+                    way.broke_off(&connection.to, fault);
+                    let rest = self.rest_of(answer).filter(|_| resumed < RESUMED_MAX);
+                    let rest = rest.ok_or(Stop::Broken(fault))?;
+                    resumed += 1;
+                    *connection = self.go_on(&rest).await.map_err(|_| Stop::Broken(fault))?;
                 }
             }
         }
+    }
+
+    /// What has not come yet, if that can be asked for. What nobody may reuse was made for one
+    /// request, and is not there again.
+    fn rest_of(&self, answer: &Answer) -> Option<Rest> {
+        let end = match &answer.part {
+            Some(part) => part.end,
+            None => answer.total?,
+        };
+        let at = answer.start() + answer.arrival.len();
+        conditional::strong_validator(&answer.head.fields, SystemTime::now())?;
+        let can_be_asked_for = answer.is_kept && at < end;
+        let head = answer.head.clone();
+        can_be_asked_for.then(|| Rest { part: at..end, head, before: None, into: None })
     }
 
     /// What came does not fit into memory: it goes to the disk, if there is one, with all that is

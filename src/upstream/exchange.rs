@@ -1,0 +1,252 @@
+//! One request and its answer, over a connection of its own or one of many streams of another.
+
+use super::Fault;
+use super::pool::Pool;
+use super::server::{Load, Peer, Server};
+use crate::config::Origin;
+use crate::transport::{self, BodyReader, ReadError, Reader, Sink, Source, WriteError, Writer};
+use crate::wire::body::{Decoder, Encoding, Frame, Sender as Speaker};
+use crate::wire::response::{self, ResponseHead};
+use crate::wire::{Framing, HeadLimits};
+use bytes::BytesMut;
+use http::Method;
+use pingora::protocols::Stream;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
+
+/// An origin's promise to keep a connection is not trusted to its last moment.
+const CLOSE_TAKES: Duration = Duration::from_secs(1);
+/// Interim heads (1xx) before the final one of an answer.
+const INTERIM_HEADS_MAX: usize = 32;
+
+/// A connection on which one request may be sent.
+pub struct Connection {
+    /// What the origin sends.
+    pub answer: Answer,
+    /// What the origin receives.
+    pub sender: Sender,
+    /// Where it leads.
+    pub to: Destination,
+}
+
+/// Where a connection leads, and what becomes of it.
+pub struct Destination {
+    /// It carried requests before, so that the origin may have closed it meanwhile.
+    pub is_reused: bool,
+    pub(super) pool: Arc<Pool>,
+    pub(super) server: usize,
+    peer: Peer,
+    idle_timeout: Duration,
+    is_persistent: bool,
+    /// When the whole answer must have come.
+    deadline: Option<Instant>,
+    /// Its place among the requests of the origin.
+    place: Option<(OwnedSemaphorePermit, Load)>,
+}
+
+/// The sending half of an exchange.
+pub struct Sender {
+    kind: SenderKind,
+}
+
+enum SenderKind {
+    /// HTTP/1.1
+    One { writer: Writer, encoding: Encoding },
+}
+
+/// What an origin sends in answer to one request.
+pub struct Answer {
+    kind: AnswerKind,
+    interim_heads: usize,
+    read_timeout: Duration,
+    /// When all of it must have come.
+    deadline: Option<Instant>,
+}
+
+enum AnswerKind {
+    /// HTTP/1.1; the body as soon as it is read.
+    One { reader: Reader, body: BodyReader },
+}
+
+impl Connection {
+    pub(super) fn http1(
+        stream: Stream,
+        is_reused: bool,
+        pool: Arc<Pool>,
+        server: usize,
+        peer: Peer,
+    ) -> Self {
+        let settings = &pool.settings;
+        let (reader, writer) = transport::split(stream, BytesMut::new(), settings.read_timeout);
+        let body = body_reader(Framing::Empty, settings.read_timeout);
+        let encoding = Encoding::Plain;
+        Self {
+            answer: Answer {
+                kind: AnswerKind::One { reader, body },
+                interim_heads: 0,
+                read_timeout: settings.read_timeout,
+                deadline: None,
+            },
+            sender: Sender { kind: SenderKind::One { writer, encoding } },
+            to: Destination {
+                is_reused,
+                server,
+                peer,
+                idle_timeout: settings.idle_timeout,
+                is_persistent: false,
+                deadline: None,
+                place: None,
+                pool,
+            },
+        }
+    }
+
+    /// Counts as one of the origin's requests until it is done with.
+    pub(super) fn takes(&mut self, place: OwnedSemaphorePermit, deadline: Option<Instant>) {
+        let load = self.to.pool.servers[self.to.server].load();
+        self.to.place = Some((place, load));
+        self.to.deadline = deadline;
+        self.answer.deadline = deadline;
+    }
+
+    /// Sends the head of the request, whose body comes behind it in this framing. Whether it was
+    /// taken; an origin may have answered before it closed: reading shows.
+    pub async fn ask(&mut self, head: &[u8], framing: Framing) -> bool {
+        match &mut self.sender.kind {
+            SenderKind::One { writer, encoding } => {
+                *encoding = Encoding::from(framing);
+                writer.write(&[head]).await.is_ok()
+            }
+        }
+    }
+
+    /// The bytes themselves, after an upgrade; they are no request any more.
+    pub fn raw(&mut self) -> Option<(&mut Reader, &mut Writer)> {
+        self.to.place = None;
+        let AnswerKind::One { reader, .. } = &mut self.answer.kind;
+        let SenderKind::One { writer, .. } = &mut self.sender.kind;
+        Some((reader, writer))
+    }
+
+    /// The connection, if it can be used again.
+    pub(super) fn into_idle(self) -> Option<(Stream, Peer, Duration)> {
+        let AnswerKind::One { reader, .. } = self.answer.kind;
+        let SenderKind::One { writer, .. } = self.sender.kind;
+        let (stream, unread) = transport::join(reader, writer);
+        // Bytes behind the answer belong to no request: whose would they be?
+        let can_be_used = self.to.is_persistent && unread.is_empty();
+        can_be_used.then_some((stream, self.to.peer, self.to.idle_timeout))
+    }
+}
+
+impl Destination {
+    /// The origin that the server belongs to.
+    pub fn settings(&self) -> &Arc<Origin> {
+        &self.pool.settings
+    }
+
+    fn server(&self) -> &Server {
+        &self.pool.servers[self.server]
+    }
+
+    /// The server's own `host[:port]`.
+    pub fn authority(&self) -> &str {
+        &self.server().settings.authority
+    }
+
+    /// As logs and metrics call the server.
+    pub(super) fn name(&self) -> &str {
+        &self.server().name
+    }
+
+    /// The server is a Brim that is asked in the place of the origin.
+    pub fn is_parent(&self) -> bool {
+        self.pool.settings.is_parent
+    }
+
+    /// How long the head of the answer may take.
+    pub fn response_timeout(&self) -> Duration {
+        let timeout = self.pool.settings.response_timeout;
+        let left = self.deadline.map(|deadline| deadline - Instant::now());
+        left.map_or(timeout, |left| left.min(timeout))
+    }
+
+    /// Keeps the connection no longer than the origin says that it will.
+    pub fn heed(&mut self, head: &ResponseHead) {
+        if let Some(kept) = head.kept_for() {
+            self.idle_timeout = self.idle_timeout.min(kept.saturating_sub(CLOSE_TAKES));
+        }
+        self.is_persistent = head.persistent && !self.idle_timeout.is_zero();
+    }
+}
+
+fn body_reader(framing: Framing, read_timeout: Duration) -> BodyReader {
+    let decoder = Decoder::new(framing, Speaker::Origin, HeadLimits::OF_ANSWERS);
+    BodyReader::new(decoder, read_timeout)
+}
+
+impl Answer {
+    /// The next head, interim ones included. Takes as long as it takes: the caller knows when the
+    /// clock begins to run.
+    pub async fn read_head(&mut self, method: &Method) -> Result<ResponseHead, Fault> {
+        loop {
+            let AnswerKind::One { reader, .. } = &mut self.kind;
+            let parsed = response::parse(&mut reader.buf, &HeadLimits::OF_ANSWERS, method);
+            if let Some(head) = parsed.map_err(Fault::Garbage)? {
+                self.interim_heads += usize::from(head.is_interim());
+                if self.interim_heads > INTERIM_HEADS_MAX {
+                    return Err(Fault::Garbage("there is no end of interim answers"));
+                }
+                return Ok(head);
+            }
+            let has_begun = self.interim_heads > 0 || !reader.buf.is_empty();
+            match reader.fill(Duration::MAX).await {
+                Ok(read) if read > 0 => {}
+                _ if has_begun => return Err(Fault::Truncated),
+                _ => return Err(Fault::Closed),
+            }
+        }
+    }
+
+    /// The body behind this head comes next.
+    pub fn begin_body(&mut self, head: &ResponseHead) {
+        let read_timeout = self.read_timeout;
+        match &mut self.kind {
+            AnswerKind::One { body, .. } => *body = body_reader(head.framing, read_timeout),
+        }
+    }
+
+    /// Whether all of the body was handed out.
+    pub fn is_done(&self) -> bool {
+        match &self.kind {
+            AnswerKind::One { body, .. } => body.is_done(),
+        }
+    }
+}
+
+impl Source for Answer {
+    async fn next(&mut self) -> Result<Option<Frame>, ReadError> {
+        let AnswerKind::One { reader, body } = &mut self.kind;
+        let next = body.next(reader);
+        match self.deadline {
+            None => next.await,
+            Some(deadline) => timeout_at(deadline, next).await.unwrap_or(Err(ReadError::Overtime)),
+        }
+    }
+}
+
+impl Sink for Sender {
+    async fn frame(&mut self, frame: &Frame) -> Result<(), WriteError> {
+        match &mut self.kind {
+            SenderKind::One { writer, encoding } => writer.write_frame(frame, *encoding).await,
+        }
+    }
+
+    async fn end(&mut self) -> Result<(), WriteError> {
+        match &mut self.kind {
+            SenderKind::One { writer, encoding } => writer.write(&[&encoding.end(None)]).await,
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! One server of an origin.
+
+use super::addresses::Addresses;
+use super::health::Health;
+use crate::config::{OriginServer, Place};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Where connections that can be used for each other lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Peer {
+    /// Position of its origin, and its own among its servers.
+    pub(super) server: (usize, usize),
+    /// `None` for a socket in the file system.
+    pub(super) address: Option<SocketAddr>,
+}
+
+/// One server of an origin.
+pub(super) struct Server {
+    pub(super) settings: OriginServer,
+    /// As logs and metrics call it.
+    pub(super) name: String,
+    pub(super) health: Health,
+    addresses: Option<Arc<Addresses>>,
+    requests: Arc<AtomicUsize>,
+}
+
+/// A request that a server has to do with.
+pub(super) struct Load(Arc<AtomicUsize>);
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Server {
+    pub(super) fn new(settings: OriginServer) -> Self {
+        let addresses = match &settings.place {
+            Place::Net(host, port) => Some(Addresses::of(host, *port)),
+            Place::Unix(_) => None,
+        };
+        let (health, requests) = (Health::default(), Arc::default());
+        Self { name: settings.to_string(), settings, health, addresses, requests }
+    }
+
+    /// Where it is now; nowhere in the network if it has a socket in the file system.
+    pub(super) async fn addresses(&self, within: Duration) -> Arc<[SocketAddr]> {
+        match &self.addresses {
+            Some(addresses) => addresses.find(within).await,
+            None => Arc::default(),
+        }
+    }
+
+    /// Nobody answers there.
+    pub(super) fn doubt(&self) {
+        if let Some(addresses) = &self.addresses {
+            addresses.doubt();
+        }
+    }
+
+    /// Counts a request for as long as the result lives.
+    pub(super) fn load(&self) -> Load {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Load(self.requests.clone())
+    }
+
+    /// Requests that it has to do with.
+    pub(super) fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+}

@@ -3,6 +3,7 @@
 //! `cargo bench` prints the times; compare medians of one run, not across machines.
 
 use brim::rules::forwarding::{self, Hop};
+use brim::rules::loops::Identity;
 use brim::wire::HeadLimits;
 use brim::wire::request::{Parser, RequestHead};
 use bytes::BytesMut;
@@ -36,12 +37,14 @@ fn read_a_head(bencher: divan::Bencher, head: &Named) {
 #[divan::bench(args = [("curl", CURL), ("browser", BROWSER)].map(|(name, text)| Named(name, text)))]
 fn write_the_origins_head(bencher: divan::Bencher, head: &Named) {
     let head = parse(head.1);
+    let identity = Identity::new([7; 8]);
     let hop = Hop {
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
         peer_is_trusted: false,
         scheme: "http",
         host: "www.example.com",
         allowed: &[],
+        identity: &identity,
     };
     bencher.bench(|| forwarding::request_head(divan::black_box(&head), &hop));
 }

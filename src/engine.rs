@@ -40,6 +40,7 @@ use crate::config::Settings;
 use crate::metrics::{CacheReport, Metrics};
 use crate::rules::conditional;
 use crate::rules::key::Key;
+use crate::rules::loops::Identity;
 use crate::rules::storing;
 use crate::store::disk::Disk;
 use crate::store::memory::Memory;
@@ -72,6 +73,7 @@ const STORED_EIGHTHS: u64 = 6;
 
 /// The cache.
 pub struct Engine {
+    identity: Identity,
     upstream: Upstream,
     store: Store<Variants>,
     in_flight: InFlight,
@@ -106,7 +108,10 @@ impl Engine {
         };
         let store = Store::new(Memory::new(bytes / 8 * STORED_EIGHTHS, evicted), disk);
         let purges = store.purges().clone();
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
         let engine = Arc::new(Self {
+            identity: Identity::new(random),
             upstream: Upstream::new(&settings.origins, metrics.clone())?,
             store,
             in_flight: InFlight::new(purges.clone()),
@@ -128,6 +133,11 @@ impl Engine {
             probed.upgrade().map_or_else(CacheReport::default, |engine| engine.report())
         });
         Ok(engine)
+    }
+
+    /// This server, as those upstream get to know it; another one with each start.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// Connections to the origins, for what is not the cache's.

@@ -1,11 +1,13 @@
 //! HTTP rules as pure functions: no I/O, no clock (`now` is an argument).
 
 pub mod cache_control;
+pub mod cache_status;
 pub mod conditional;
 pub mod date;
 pub mod forwarding;
 pub mod freshness;
 pub mod key;
+pub mod loops;
 pub mod policy;
 pub mod purging;
 pub mod range;

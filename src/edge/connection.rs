@@ -12,7 +12,7 @@ use crate::rules::cache_control::Demands;
 use crate::rules::key::{self, Key};
 use crate::rules::site::SiteMap;
 use crate::rules::storing::Policy;
-use crate::rules::{forwarding, policy};
+use crate::rules::{forwarding, loops, policy};
 use crate::transport;
 use crate::wire::Version;
 use crate::wire::body::{Decoder, Sender};
@@ -185,6 +185,10 @@ impl Edge {
             return self.answer_ourselves(stream, buf, head, Own::NoSite, shutdown, record).await;
         };
         record.site = Some(site.clone());
+        if let Err(looped) = loops::check(&head.fields, self.engine.identity()) {
+            let own = Own::Looped(looped);
+            return self.answer_ourselves(stream, buf, head, own, shutdown, record).await;
+        }
         if forwarding::forwards_left(head) == Some(0) {
             return self.answer_ourselves(stream, buf, head, Own::LastStop, shutdown, record).await;
         }

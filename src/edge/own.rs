@@ -3,6 +3,7 @@
 use super::shape::{Story, put};
 use crate::access_log::Record;
 use crate::outcome::{Forward, Outcome};
+use crate::rules::loops::Looped;
 use crate::transport::{WriteError, Writer};
 use crate::upstream::Fault;
 use crate::wire::Version;
@@ -27,6 +28,8 @@ pub(super) enum Own {
     NoSite,
     /// There are as many connections as there may be.
     TooManyConnections,
+    /// It has come round.
+    Looped(Looped),
     /// OPTIONS that may be forwarded no further (RFC 9110, section 7.6.2).
     LastStop,
     /// The origin gave no answer; why it was asked, if it was.
@@ -74,6 +77,7 @@ impl Own {
             Self::TooManyConnections => {
                 (503, "there are too many connections", Outcome::Error("too_many_connections"))
             }
+            Self::Looped(looped) => (508, looped.explain(), Outcome::Error("loop")),
             Self::LastStop => (200, "", Outcome::Edge),
             Self::Origin(fault, _) => {
                 (fault.status(), fault.sentence(), Outcome::Error(fault.label()))
@@ -202,7 +206,7 @@ impl Page<'_> {
                 Version::Http11.via(),
             ),
         );
-        story.write(&mut answer);
+        story.write(&mut answer, b"");
         answer.extend_from_slice(b"\r\n");
         if to.wants_body {
             answer.extend_from_slice(body.as_bytes());

@@ -12,6 +12,7 @@ use crate::access_log::Record;
 use crate::config::{HostHeader, Limits, Site};
 use crate::engine::{Engine, Passed, Posted, is_safe};
 use crate::outcome::{Forward, Outcome};
+use crate::rules::cache_status;
 use crate::rules::forwarding::{self, Hop, Onward};
 use crate::rules::key::Key;
 use crate::transport::{
@@ -316,7 +317,9 @@ impl Job<'_> {
         let onward = self.onward(&head, upload.state);
         record.status = head.status;
         let mut told = Vec::new();
-        Story { is_stored: keeping.is_some(), ..self.bypass.story() }.write(&mut told);
+        let told_before = cache_status::told_before(&head.fields);
+        Story { is_stored: keeping.is_some(), ..self.bypass.story() }
+            .write(&mut told, &told_before);
         let bytes = forwarding::response_head(&head, &onward, SystemTime::now(), &told);
         client.writer.write(&[&bytes]).await.map_err(|error| End::of_write(&error))?;
         if head.status == 101 {
@@ -408,6 +411,7 @@ impl Job<'_> {
             scheme: self.scheme,
             host: self.head.authority_text().filter(|_| keeps_host).unwrap_or(to.authority()),
             allowed: &self.site.forward,
+            identity: self.engine.identity(),
         }
     }
 
@@ -424,6 +428,7 @@ impl Job<'_> {
             persistent: upload == UploadState::Done
                 && framing != Framing::UntilClose
                 && self.client_may_stay(),
+            is_child: forwarding::is_child(&self.head.fields, self.peer_is_trusted),
         }
     }
 

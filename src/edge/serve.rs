@@ -362,13 +362,16 @@ impl Exchange<'_> {
             Framing::Empty | Framing::UntilClose => {}
         }
         out.extend_from_slice(once);
+        if onward.is_child {
+            shape::for_caches(&mut out, head);
+        }
         let age = head.kept_terms().map(|terms| terms.age(now).as_secs());
         let is_fetched = matches!(story.outcome, Outcome::Miss(_));
         if let Some(age) = age.filter(|age| *age > 0 || !is_fetched) {
             put(&mut out, format_args!("Age: {age}\r\n"));
         }
         let origin_status = story.origin_status.filter(|told| *told != status);
-        Story { origin_status, ..story }.write(&mut out);
+        Story { origin_status, ..story }.write(&mut out, &head.told_before);
         if let Some(option) = onward.connection_option(status) {
             put(&mut out, format_args!("Connection: {option}\r\n"));
         }
@@ -500,7 +503,8 @@ impl Exchange<'_> {
         let head = self.request.head;
         let may_stay = head.persistent && !*self.shutdown.borrow();
         let persistent = may_stay && framing != Framing::UntilClose;
-        Onward { version: head.version, framing, persistent }
+        let is_child = forwarding::is_child(&head.fields, self.request.peer_is_trusted);
+        Onward { version: head.version, framing, persistent, is_child }
     }
 
     async fn send_own<W: AsyncWrite + Unpin>(

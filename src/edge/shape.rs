@@ -5,6 +5,7 @@ use crate::engine::{Head, Request};
 use crate::outcome::{Forward, Outcome};
 use crate::rules::conditional::{self, Condition};
 use crate::rules::range::{self, Resolved};
+use crate::rules::tags;
 use bytes::Bytes;
 use std::io::Write;
 use std::ops::Range;
@@ -58,6 +59,12 @@ pub(super) fn not_modified(out: &mut Vec<u8>, head: &Head) {
             field(out, name, value);
         }
     }
+}
+
+/// What another cache has to know to keep a response as it is kept here.
+pub(super) fn for_caches(out: &mut Vec<u8>, head: &Head) {
+    tags::write(&head.tags, out);
+    out.extend_from_slice(&head.for_caches);
 }
 
 /// The head of a 206, without its Content-Type where the parts have their own.
@@ -130,9 +137,11 @@ impl Story {
         }
     }
 
-    /// The Cache-Status of the answer (RFC 9211).
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"Cache-Status: brim");
+    /// The Cache-Status of the answer (RFC 9211), behind what caches closer to the origin have told.
+    pub(super) fn write(&self, out: &mut Vec<u8>, told_before: &[u8]) {
+        out.extend_from_slice(b"Cache-Status: ");
+        out.extend_from_slice(told_before);
+        out.extend_from_slice(if told_before.is_empty() { b"brim" } else { b", brim" });
         match self.outcome {
             Outcome::Hit => out.extend_from_slice(b"; hit"),
             Outcome::Stale(_) => match self.forward {

@@ -315,6 +315,7 @@ impl Task {
             scheme: self.scheme,
             host,
             allowed: &self.site.forward,
+            identity: self.engine.identity(),
         };
         let now = SystemTime::now();
         let mut own: Vec<(&str, &[u8])> = Vec::new();
@@ -489,8 +490,8 @@ impl Task {
         };
         let (newer, once) = Head::new(&parts);
         let mut head = stored.head.updated(&newer, &self.request.fields);
-        let judge =
-            |_| storing::judge(&self.asked(), head.status, &head.fields, &self.policy, received);
+        let fields = head.fields_for_caches();
+        let judge = |_| storing::judge(&self.asked(), head.status, &fields, &self.policy, received);
         head.terms = head.terms.and_then(judge);
         let (head, body) = (Arc::new(head), stored.body.clone());
         (Object { head, body, asked: self.fill.asked }, once)

@@ -1,6 +1,7 @@
 //! A stored response, ready to be sent, and all those that are kept for one key.
 
 use super::body::{Body, Chunks};
+use crate::rules::cache_status::{self, CACHE_STATUS};
 use crate::rules::forwarding;
 use crate::rules::storing::{Refusal, Terms};
 use crate::rules::tags::{self, TooMany};
@@ -8,8 +9,10 @@ use crate::rules::vary::Variant;
 use crate::store::disk::Receipt;
 use crate::store::memory::Weighed;
 use crate::wire::fields::{Composer, Fields};
+use crate::wire::names;
 use crate::wire::response::ResponseHead;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -37,6 +40,12 @@ pub struct Head {
     pub terms: Result<Terms, Refusal>,
     /// Names that it can be purged by, each ended by a line feed.
     pub tags: Bytes,
+    /// What caches that ask here are told besides the tags: the origin's Surrogate-Control, each line
+    /// with its end. And the names in its own words where they are too many, so that nobody keeps
+    /// it without.
+    pub for_caches: Bytes,
+    /// What caches behind this one have told in Cache-Status.
+    pub told_before: Bytes,
 }
 
 /// A stored response.
@@ -77,6 +86,18 @@ pub struct HeadParts<'a> {
     pub now: SystemTime,
 }
 
+/// What a head is that was stored.
+pub(super) struct StoredHead {
+    pub(super) status: u16,
+    pub(super) bytes: Bytes,
+    pub(super) variant: Variant,
+    pub(super) additions: Box<[u8]>,
+    pub(super) terms: Terms,
+    pub(super) tags: Bytes,
+    pub(super) for_caches: Bytes,
+    pub(super) told_before: Bytes,
+}
+
 impl Head {
     /// The head of an answer as it came, and the lines that only the first client gets.
     pub fn new(parts: &HeadParts<'_>) -> (Self, Bytes) {
@@ -89,15 +110,23 @@ impl Head {
         } else {
             Composer::new(&start_line(response))
         };
-        let mut once = Vec::new();
+        let tags = tags::of(&response.fields);
+        let (mut once, mut for_caches) = (Vec::new(), Vec::new());
         for (name, value) in response.fields.iter() {
             let is = |known: &str| name.eq_ignore_ascii_case(known);
-            let is_told_anew = is_kept && is("age") || is_part && is("content-range");
-            if is_told_anew || !forwarding::goes_to_client(name, &response.fields) {
+            let is_told_anew =
+                is_kept && is("age") || is_part && is("content-range") || is(CACHE_STATUS);
+            if is_told_anew || !forwarding::goes_on(name, &response.fields) {
+                continue;
+            }
+            if names::is_for_caches(name) {
+                if tags.is_err() || is("surrogate-control") {
+                    put_line(&mut for_caches, name, value);
+                }
                 continue;
             }
             if is_kept && parts.withheld.iter().any(|withheld| is(withheld)) {
-                once.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
+                put_line(&mut once, name, value);
             } else {
                 composer.add(name, value);
             }
@@ -120,7 +149,9 @@ impl Head {
             additions: parts.additions.into(),
             terms: parts.terms,
             // With too many it is not kept.
-            tags: tags::of(&response.fields).unwrap_or_default(),
+            tags: tags.unwrap_or_default(),
+            for_caches: for_caches.into(),
+            told_before: cache_status::told_before(&response.fields),
         };
         (head, once.into())
     }
@@ -146,9 +177,22 @@ impl Head {
         let (bytes, fields) = composer.finish();
         let variant = Variant::new(&fields, request);
         let additions = newer.additions.clone();
-        let (status, terms) = (self.status, newer.terms);
-        let head = Self { status, fields, bytes, variant, additions, terms, tags: Bytes::new() };
-        head.with_tags_of(newer).with_tags_of(self)
+        let (status, terms, tags) = (self.status, newer.terms, newer.tags.clone());
+        let of_both = if newer.for_caches.is_empty() { self } else { newer };
+        let for_caches = of_both.for_caches.clone();
+        let told_before = newer.told_before.clone();
+        let head = Self {
+            status,
+            fields,
+            bytes,
+            variant,
+            additions,
+            terms,
+            tags,
+            for_caches,
+            told_before,
+        };
+        head.with_tags_of(self)
     }
 
     /// The same, also to be purged by the names of another one, whose content goes on in this; not
@@ -161,17 +205,22 @@ impl Head {
         }
     }
 
-    /// A head that was stored as these bytes.
-    pub(super) fn stored(
-        status: u16,
-        bytes: Bytes,
-        variant: Variant,
-        additions: Box<[u8]>,
-        terms: Terms,
-        tags: Bytes,
-    ) -> Option<Self> {
-        let fields = Fields::of_lines(&bytes)?;
-        Some(Self { status, fields, bytes, variant, additions, terms: Ok(terms), tags })
+    /// A head that was stored; `None` if its bytes are no head.
+    pub(super) fn stored(stored: StoredHead) -> Option<Self> {
+        let StoredHead { status, bytes, variant, additions, terms, tags, for_caches, told_before } =
+            stored;
+        let (fields, terms) = (Fields::of_lines(&bytes)?, Ok(terms));
+        Some(Self {
+            status,
+            fields,
+            bytes,
+            variant,
+            additions,
+            terms,
+            tags,
+            for_caches,
+            told_before,
+        })
     }
 
     /// The same, stale since that moment if it was not before.
@@ -191,6 +240,15 @@ impl Head {
         &self.bytes[line_end..]
     }
 
+    /// With what only caches are told of how it may be kept.
+    pub(super) fn fields_for_caches(&self) -> Cow<'_, Fields> {
+        if self.for_caches.is_empty() {
+            return Cow::Borrowed(&self.fields);
+        }
+        let lines = Bytes::from([&self.bytes[..], &self.for_caches].concat());
+        Fields::of_lines(&lines).map_or(Cow::Borrowed(&self.fields), Cow::Owned)
+    }
+
     /// How it may be used; never kept without.
     pub fn kept_terms(&self) -> Option<&Terms> {
         self.terms.as_ref().ok()
@@ -201,6 +259,10 @@ impl Head {
         *self.additions == *additions
             && self.variant.matches(request, self.fields.first("content-language"))
     }
+}
+
+fn put_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
 }
 
 fn start_line(response: &ResponseHead) -> Vec<u8> {
@@ -224,7 +286,8 @@ impl Object {
         let head = &self.head;
         let spans = head.fields.len() * 16;
         let known = head.bytes.len() + spans + head.variant.weight() + head.additions.len();
-        OBJECT_BYTES + known + head.tags.len() + self.body.weight()
+        let told = head.tags.len() + head.for_caches.len() + head.told_before.len();
+        OBJECT_BYTES + known + told + self.body.weight()
     }
 }
 

@@ -4,7 +4,7 @@
 //! not understood, is a miss.
 
 use super::body::{Body, Chunks};
-use super::object::{Head, Object, Variants};
+use super::object::{Head, Object, StoredHead, Variants};
 use crate::rules::storing::Terms;
 use crate::rules::vary::Variant;
 use crate::store::Value;
@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Larger contents lie in chunks.
 const INLINE_BYTES_MAX: u64 = 16 * 1024;
 /// All small contents of a key together; a change of one variant writes all of them again.
@@ -33,6 +33,8 @@ struct StoredObject<'a> {
     additions: Box<[u8]>,
     terms: Terms,
     tags: &'a [u8],
+    for_caches: &'a [u8],
+    told_before: &'a [u8],
     asked: u64,
     total: u64,
     lies: Lies,
@@ -109,6 +111,8 @@ impl Value for Variants {
                 additions: object.head.additions.clone(),
                 terms,
                 tags: &object.head.tags,
+                for_caches: &object.head.for_caches,
+                told_before: &object.head.told_before,
                 asked: object.asked,
                 total: object.body.total(),
                 lies,
@@ -189,11 +193,18 @@ pub fn read(content: &Content) -> Option<Vec<Kept>> {
     let mut inline = content.body.clone();
     let mut all = Vec::new();
     for stored in objects(&content.head)? {
-        let StoredObject { status, head, variant, additions, terms, tags, asked, total, lies } =
-            stored;
-        let (head, tags) = (Bytes::copy_from_slice(head), Bytes::copy_from_slice(tags));
-        let head = Head::stored(status, head, variant, additions, terms, tags)?;
-        let body = match lies {
+        let (asked, total) = (stored.asked, stored.total);
+        let head = Head::stored(StoredHead {
+            status: stored.status,
+            bytes: Bytes::copy_from_slice(stored.head),
+            variant: stored.variant,
+            additions: stored.additions,
+            terms: stored.terms,
+            tags: Bytes::copy_from_slice(stored.tags),
+            for_caches: Bytes::copy_from_slice(stored.for_caches),
+            told_before: Bytes::copy_from_slice(stored.told_before),
+        })?;
+        let body = match stored.lies {
             Lies::Inline => {
                 let bytes = usize::try_from(total).ok().filter(|bytes| *bytes <= inline.len())?;
                 KeptBody::Inline(inline.split_to(bytes))

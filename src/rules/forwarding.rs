@@ -1,8 +1,10 @@
 //! What passes from one side to the other: which fields the origin sees of a request, which the
 //! client sees of a response, and what this server says about itself in both.
 
-use super::cache_control::SURROGATE;
+use super::cache_control::{SURROGATE, split_unquoted};
+use super::cache_status::CACHE_STATUS;
 use super::conditional::CONDITIONS;
+use super::loops::{self, Identity};
 use super::vary;
 use crate::wire::fields::Fields;
 use crate::wire::names;
@@ -27,6 +29,8 @@ pub struct Hop<'a> {
     pub host: &'a str,
     /// Misleading fields that the site passes on all the same.
     pub allowed: &'a [String],
+    /// This server.
+    pub identity: &'a Identity,
 }
 
 /// The head that the origin receives.
@@ -47,8 +51,8 @@ pub fn request_head(head: &RequestHead, hop: &Hop<'_>) -> Vec<u8> {
         Framing::Chunked => put(&mut out, &["Transfer-Encoding: chunked\r\n"]),
         Framing::Empty | Framing::UntilClose => {}
     }
+    own_name(&mut out, head, hop);
     connection_options(&mut out, head);
-    put(&mut out, &["Via: ", head.version.via(), "\r\n"]);
     forwarding_fields(&mut out, head, hop, head.authority_text().unwrap_or(hop.host));
     out.extend_from_slice(b"\r\n");
     out
@@ -102,9 +106,8 @@ pub fn fill_request_head(head: &RequestHead, hop: &Hop<'_>, fill: &FillRequest<'
     for (name, value) in fill.own {
         field(&mut out, name, value);
     }
-    put(&mut out, &["Surrogate-Capability: ", SURROGATE, "=\"Surrogate/1.0\"\r\n"]);
+    own_name(&mut out, head, hop);
     connection_options(&mut out, head);
-    put(&mut out, &["Via: ", head.version.via(), "\r\n"]);
     forwarding_fields(&mut out, head, hop, if fill.host.is_empty() { hop.host } else { fill.host });
     out.extend_from_slice(b"\r\n");
     out
@@ -118,12 +121,20 @@ fn goes_to_origin(name: &str, head: &RequestHead, hop: &Hop<'_>) -> bool {
     if names::is_misleading(name) {
         return hop.allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
     }
-    // Written anew (Host, Max-Forwards), or not to be believed: of anybody who is not a trusted
-    // proxy (Via), of a 1.0 client (Expect).
+    // Written anew (Host, CDN-Loop, Max-Forwards), or not to be believed: of anybody who is not a
+    // trusted proxy (Via), of a 1.0 client (Expect).
     !(is("host")
+        || is("cdn-loop")
         || is("via") && !hop.peer_is_trusted
         || is("expect") && !head.expects_continue
         || is("max-forwards") && forwards_left(head).is_some())
+}
+
+/// Who asks, and by which way.
+fn own_name(out: &mut Vec<u8>, head: &RequestHead, hop: &Hop<'_>) {
+    put(out, &["Surrogate-Capability: ", SURROGATE, "=\"Surrogate/1.0\"\r\n"]);
+    field(out, "CDN-Loop", &loops::continued(&head.fields, hop.identity));
+    put(out, &["Via: ", head.version.via(), " (", hop.identity.as_str(), ")\r\n"]);
 }
 
 /// How many more servers may forward this OPTIONS (RFC 9110, section 7.6.2); other methods and
@@ -235,6 +246,20 @@ pub fn client_is_certain(fields: &Fields, peer: IpAddr, trusted: &[IpNet]) -> bo
     told.peek().is_some() && told.all(is_address)
 }
 
+/// Whether a request comes from a server of this kind that asks for its own clients, and that may
+/// know how an answer is to be kept.
+pub fn is_child(request: &Fields, peer_is_trusted: bool) -> bool {
+    let names_us = |member: &[u8]| {
+        let name = member.split(|byte| *byte == b'=').next().unwrap_or_default();
+        name.trim_ascii().eq_ignore_ascii_case(SURROGATE.as_bytes())
+    };
+    peer_is_trusted
+        && request
+            .all("surrogate-capability")
+            .flat_map(|line| split_unquoted(line, b','))
+            .any(names_us)
+}
+
 /// How the client is told where the body ends, and what becomes of the connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Onward {
@@ -244,6 +269,8 @@ pub struct Onward {
     pub framing: Framing,
     /// The connection stays.
     pub persistent: bool,
+    /// It keeps what it gets for clients of its own (`is_child`).
+    pub is_child: bool,
 }
 
 impl Onward {
@@ -259,12 +286,14 @@ impl Onward {
     }
 }
 
-/// Whether a field of a response with these fields is for the client.
-pub fn goes_to_client(name: &str, fields: &Fields) -> bool {
-    !(names::is_hop_by_hop(name) || names::is_for_caches(name) || named_by_connection(name, fields))
+/// Whether a field of a response with these fields is for more than this connection. It may still
+/// be for caches only.
+pub fn goes_on(name: &str, fields: &Fields) -> bool {
+    !(names::is_hop_by_hop(name) || named_by_connection(name, fields))
 }
 
-/// The head that the client receives, with these lines besides. Interim answers (1xx) too.
+/// The head that the client receives, with these lines besides: Cache-Status is among them, except
+/// in interim answers (1xx).
 pub fn response_head(
     head: &ResponseHead,
     onward: &Onward,
@@ -276,7 +305,9 @@ pub fn response_head(
     out.extend_from_slice(head.reason());
     out.extend_from_slice(b"\r\n");
     for (name, value) in head.fields.iter() {
-        if goes_to_client(name, &head.fields) {
+        let is_told_anew = !head.is_interim() && name.eq_ignore_ascii_case(CACHE_STATUS);
+        let is_withheld = names::is_for_caches(name) && !onward.is_child;
+        if goes_on(name, &head.fields) && !is_told_anew && !is_withheld {
             field(&mut out, name, value);
         }
     }

@@ -196,6 +196,10 @@ fn may_be_stored(
     if asked.is_spelled_otherwise {
         return Err(Refusal::Signed);
     }
+    // Loop Detected is about the way that the request came, which its sender may have made up.
+    if status == 508 {
+        return Err(Refusal::ProvokedError);
+    }
     // The last two are about a condition or a range, which no key knows.
     if status < 200 || matches!(status, 304 | 412 | 416) {
         return Err(Refusal::Status);
@@ -238,6 +242,7 @@ fn may_be_stored(
 fn cannot_be_compared(name: &[u8], policy: &Policy) -> bool {
     let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
     is("*")
+        || is("cdn-loop")
         || is("forwarded")
         || is("via")
         || is("x-forwarded-for")

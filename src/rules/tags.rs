@@ -58,6 +58,21 @@ pub fn united(one: &Bytes, other: &Bytes) -> Result<Bytes, TooMany> {
     unite(one.split(is_end).chain(other.split(is_end)))
 }
 
+/// Adds the lines in which `of` finds the same names. None has both a comma and white space in it:
+/// each field has at least one of them between two.
+pub fn write(tags: &[u8], out: &mut Vec<u8>) {
+    let has_space = |tag: &&[u8]| tag.iter().any(|byte| matches!(byte, b' ' | b'\t'));
+    let all = || tags.split(|byte| *byte == b'\n').filter(|tag| !tag.is_empty());
+    let mut line = |name: &str, between: &[u8], tags: Vec<&[u8]>| {
+        if !tags.is_empty() {
+            let value = tags.join(between);
+            [name.as_bytes(), b": ", &value, b"\r\n"].iter().for_each(|s| out.extend_from_slice(s));
+        }
+    };
+    line("Surrogate-Key", b" ", all().filter(|tag| !has_space(tag)).collect());
+    line("Cache-Tag", b",", all().filter(has_space).collect());
+}
+
 fn separators_in_answers(name: &str) -> Option<&'static [u8]> {
     known(IN_ANSWERS, name)
 }

@@ -203,7 +203,8 @@ impl Decoder {
         };
         let mut fields = Fields::from_parsed(&bytes, parsed);
         let all = fields.len();
-        fields.retain(|name| !names::is_forbidden_in_trailers(name));
+        let is_withheld = |name: &str| self.sender == Sender::Origin && names::is_for_caches(name);
+        fields.retain(|name| !(names::is_forbidden_in_trailers(name) || is_withheld(name)));
         if fields.len() < all && self.sender == Sender::Client {
             return Err("a trailer is not allowed to be one");
         }

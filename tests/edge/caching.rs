@@ -557,8 +557,8 @@ fn the_story_of_a_cache_behind_this_one_comes_before_ours() {
     client.ask(get("/"));
     let hit = client.ask(get("/"));
     let told = hit.fields("cache-status");
-    assert_eq!((told.len(), told[0]), (2, "Far; hit"));
-    assert!(told[1].starts_with("brim; hit; ttl="));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("Far; hit, brim; hit; ttl="), "{told:?}");
     assert_eq!(hit.fields("via"), ["1.1 far", "1.1 brim"]);
 }
 

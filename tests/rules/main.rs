@@ -2,6 +2,7 @@
 
 #[path = "../../fuzz/bounded.rs"]
 mod bounded;
+mod cache_status;
 mod conditions;
 mod dates;
 mod directives;
@@ -11,6 +12,7 @@ mod entries;
 mod freshness;
 mod keys;
 mod kit;
+mod loops;
 mod operators;
 mod purging;
 mod ranges;

@@ -1,8 +1,12 @@
 //! Names that answers can be purged by.
 
-use crate::kit::{fields, judge};
+use crate::kit::{fields, judge, properties};
 use brim::rules::storing::Refusal;
 use brim::rules::tags::{self, TooMany};
+use brim::wire::fields::Fields;
+use bytes::Bytes;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 fn of(lines: &[(&str, &str)]) -> Result<String, TooMany> {
     tags::of(&fields(lines)).map(|tags| String::from_utf8_lossy(&tags).replace('\n', "|"))
@@ -75,4 +79,41 @@ fn a_purge_names_tags_in_further_fields() {
     // A field that names nothing is not the same as none.
     assert_eq!(of(&[("Surrogate-Key", "")]), named("", false));
     assert_eq!(tags::of_purge(&fields(&[("xkey", "x".repeat(1025))])), Err(TooMany));
+}
+
+fn written(names: &[u8]) -> Bytes {
+    let mut lines = b"HTTP/1.1 200 OK\r\n".to_vec();
+    tags::write(names, &mut lines);
+    lines.into()
+}
+
+fn set(names: &Bytes) -> BTreeSet<&[u8]> {
+    names.split(|byte| *byte == b'\n').collect()
+}
+
+#[test]
+fn names_are_written_so_that_they_are_read_again() {
+    let names = tags::of(&fields(&[("Surrogate-Key", "a b,c"), ("Cache-Tag", "d e, f, g h")]));
+    assert_eq!(
+        written(&names.expect("few"))[17..],
+        b"Surrogate-Key: a b,c f\r\nCache-Tag: d e,g h\r\n"[..]
+    );
+    assert_eq!(written(b"").len(), 17);
+}
+
+proptest! {
+    #![proptest_config(properties())]
+
+    #[test]
+    fn the_next_cache_reads_the_same_names(
+        lines in prop::collection::vec(
+            (prop::sample::select(vec!["Surrogate-Key", "xkey", "Cache-Tag", "Edge-Cache-Tag"]), "[ -~\t\u{e4}]{0,60}"),
+            0..6,
+        )
+    ) {
+        let names = tags::of(&fields(&lines)).expect("few");
+        let read = Fields::of_lines(&written(&names)).expect("field lines");
+        let read = tags::of(&read).expect("few");
+        prop_assert_eq!(set(&read), set(&names));
+    }
 }

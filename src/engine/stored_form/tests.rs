@@ -15,6 +15,7 @@ fn fields(lines: &[(&str, &[u8])]) -> Fields {
 
 fn object(request: &[(&str, &[u8])], value: &[u8], body: Vec<u8>) -> Arc<Object> {
     let mut bytes = BytesMut::from(&b"HTTP/1.1 200 OK\r\nVary: X-Kind, Accept-Encoding\r\n"[..]);
+    bytes.extend_from_slice(b"Cache-Status: far; hit\r\nSurrogate-Control: max-age=1\r\n");
     bytes.extend_from_slice(&[b"X-Value: ", value, b"\r\n\r\n"].concat());
     let response = response::parse(&mut bytes, &HeadLimits::OF_ANSWERS, &Method::GET);
     let response = response.expect("a good head").expect("a whole head");
@@ -60,6 +61,9 @@ fn what_is_kept_is_read_back_as_it_was() {
         let (read, head) = (&kept.head, &object.head);
         assert_eq!((read.status, read.bytes()), (head.status, head.bytes()));
         assert_eq!((&read.variant, &read.additions), (&head.variant, &head.additions));
+        assert_eq!(read.for_caches, "Surrogate-Control: max-age=1\r\n");
+        assert_eq!((&read.for_caches, &read.tags), (&head.for_caches, &head.tags));
+        assert_eq!((&read.told_before[..], head.told_before.len()), (&b"far; hit"[..], 8));
         assert!(read.terms.expect("kept") == head.terms.expect("kept"));
         assert!(read.fields.iter().eq(head.fields.iter()));
         assert_eq!(kept.asked, 42);

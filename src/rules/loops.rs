@@ -1,0 +1,95 @@
+//! Requests that come round again. Each server adds itself to CDN-Loop (RFC 8586) and to Via
+//! (RFC 9110, section 7.6.3) of whatever it asks upstream, and looks for itself there before it does
+//! anything else with a request: one that waited for its own fill would wait for ever.
+
+use crate::wire::fields::{Fields, split_list};
+
+/// How servers of this kind call themselves there.
+const NAME: &str = "brim";
+/// More of them in a row are a mistake, also where none has been here before: a server that is
+/// started again, or one of many behind one address, does not know itself.
+const SERVERS_MAX: usize = 8;
+/// Far more than the way of any honest request takes. It may not be shortened (RFC 8586, section 2).
+const BYTES_MAX: usize = 1024;
+
+/// What tells this process from all others. Only those who are asked upstream get to see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity(Box<str>);
+
+impl Identity {
+    /// Nobody can guess it if the bytes are random.
+    pub fn new(random: [u8; 8]) -> Self {
+        Self(format!("{:016x}", u64::from_be_bytes(random)).into())
+    }
+
+    /// Sixteen hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why a request goes no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looped {
+    /// It was here before.
+    Here,
+    /// It has been through too many servers of this kind.
+    TooManyServers,
+    /// It tells of a way that nobody needs.
+    TooLong,
+}
+
+impl Looped {
+    /// The sentence that the client gets.
+    pub fn explain(self) -> &'static str {
+        match self {
+            Self::Here => {
+                "the request was here before; what its site asks leads back to this server"
+            }
+            Self::TooManyServers => "the request has come through too many servers of this kind",
+            Self::TooLong => "the request's CDN-Loop is too long",
+        }
+    }
+}
+
+/// Whether a request may go on, whoever sent it. What this finds does not depend on how the fields
+/// are to be read: a quote that is never closed hides nothing.
+pub fn check(request: &Fields, identity: &Identity) -> Result<(), Looped> {
+    let (mut servers, mut bytes) = (0, 0);
+    for (name, value) in request.iter() {
+        let is_way = is_cdn_loop(name);
+        if !is_way && !name.eq_ignore_ascii_case("via") {
+            continue;
+        }
+        if memchr::memmem::find(value, identity.as_str().as_bytes()).is_some() {
+            return Err(Looped::Here);
+        }
+        if is_way {
+            servers += split_list(value).filter(|member| is_of_this_kind(member)).count();
+            bytes += value.len();
+        }
+    }
+    match (servers, bytes) {
+        (servers, _) if servers > SERVERS_MAX => Err(Looped::TooManyServers),
+        (_, bytes) if bytes > BYTES_MAX => Err(Looped::TooLong),
+        _ => Ok(()),
+    }
+}
+
+/// The CDN-Loop of a request that is sent on: as it came, and this server behind it.
+pub fn continued(request: &Fields, identity: &Identity) -> Vec<u8> {
+    let before = request.iter().filter(|(name, _)| is_cdn_loop(name)).map(|(_, value)| value);
+    let own = format!("{NAME};id={}", identity.as_str());
+    let members = before.filter(|value| !value.is_empty()).chain([own.as_bytes()]);
+    members.collect::<Vec<_>>().join(&b", "[..])
+}
+
+fn is_cdn_loop(name: &str) -> bool {
+    name.eq_ignore_ascii_case("cdn-loop")
+}
+
+/// A member without its parameters.
+fn is_of_this_kind(member: &[u8]) -> bool {
+    let id = member.split(|byte| *byte == b';').next().unwrap_or_default();
+    id.trim_ascii().eq_ignore_ascii_case(NAME.as_bytes())
+}

@@ -10,7 +10,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_TARGET ?= request_head
 BENCH ?=
 
-.PHONY: help run test lint conformance crash fuzz bench bench-disk deps node clean
+.PHONY: help run test lint conformance crash fuzz bench bench-disk bench-misses deps node clean
 
 help:
 	@echo "make run                          an edge in front of an embedded demo site (LISTEN=$(LISTEN))"
@@ -22,6 +22,7 @@ help:
 	@echo "make fuzz                         cargo fuzz, FUZZ_SECONDS=$(FUZZ_SECONDS) of FUZZ_TARGET=$(FUZZ_TARGET)"
 	@echo "make bench                        micro-benchmarks"
 	@echo "make bench-disk                   the disk tier beside its goals (BENCH=\"--full\", \"--only policy\", \"--dir DIR\")"
+	@echo "make bench-misses                 misses per second beside nginx and HAProxy (BENCH=\"--rounds 9\", \"--only Brim\")"
 
 run: deps
 	$(CARGO) build --release
@@ -68,6 +69,12 @@ bench: deps
 # A few minutes, and up to 3 GB below target/; with --full up to 10.
 bench-disk: deps
 	$(CARGO) bench --bench disk -- $(BENCH)
+
+# Three minutes, on Linux. It says which of the two it has to do without; their packages may start a service,
+# which is not the one that is measured.
+bench-misses: deps
+	-@PATH="$$PATH:/usr/sbin" ./deploy/install.sh "for make bench-misses" nginx haproxy
+	$(CARGO) bench --bench misses -- $(BENCH)
 
 clean:
 	$(CARGO) clean

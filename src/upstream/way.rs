@@ -149,8 +149,10 @@ impl Way<'_> {
                 }
             }
         }
+        // Large, and rarely needed: it is not to be a part of every request's task.
         let tls = pool.tls.as_ref();
-        let dialled = dial(server, settings, tls, self.asking.needs_http1).await?;
+        let dialling = Box::pin(dial(server, settings, tls, self.asking.needs_http1));
+        let dialled = dialling.await?;
         let peer = Peer { server: id, address: dialled.address };
         Ok(http1(dialled.stream, false, peer))
     }

@@ -417,10 +417,12 @@ fn the_rest_of_a_whole_that_breaks_off_breaks_the_answer_and_leaves_the_beginnin
             let fields = format!("{HOUR}ETag: \"1\"\r\n");
             let part = asked_part(&head, 1000).expect("a part");
             let answer = part_answer(&content(), &fields, part);
-            if part.0 == 400 {
-                return peer.send(&answer[..answer.len() - 100]);
+            match part.0 {
+                0 => peer.send(answer),
+                400 => return peer.send(&answer[..answer.len() - 100]),
+                // Nor does it go on from there.
+                _ => return,
             }
-            peer.send(answer);
         }
     });
     let brim = Brim::in_front_of(origin.address());

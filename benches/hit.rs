@@ -72,7 +72,7 @@ fn settings(origin: SocketAddr) -> Settings {
 #[divan::bench(args = [1024, 100 * 1024, 1024 * 1024])]
 fn answer_a_hit(bencher: divan::Bencher, len: usize) {
     let runtime = Runtime::new().expect("a runtime");
-    let metrics = Metrics::new(&["*".into()], &["o".into()]);
+    let metrics = Metrics::new(&["*".into()], &[]);
     let (log, _writer) = AccessLog::open(&config::AccessLog::Off, metrics).expect("a log");
     let settings = Arc::new(settings(origin(len)));
     let engine = Engine::new(&settings, None, log.metrics().clone()).expect("an engine");
@@ -110,7 +110,7 @@ fn look_up(bencher: divan::Bencher, rules: usize) {
     let runtime = Runtime::new().expect("a runtime");
     let _entered = runtime.enter();
     let settings = settings(origin(1024));
-    let metrics = Metrics::new(&["*".into()], &["o".into()]);
+    let metrics = Metrics::new(&["*".into()], &[]);
     let engine = Engine::new(&settings, None, metrics.clone()).expect("an engine");
     let head = Parser::default().next(&mut BytesMut::from(REQUEST), &HeadLimits::default());
     let head: RequestHead = head.expect("good").expect("whole");

@@ -3,11 +3,12 @@
 //! | route | answer |
 //! |---|---|
 //! | `GET /healthz` | 200: the process lives |
-//! | `GET /readyz` | 200: it takes requests, and a line about what it does without; 503: it is shutting down |
+//! | `GET /readyz` | 200: it takes requests, and a line about each thing that it does without; 503: it is shutting down |
 //! | `GET /metrics` | every counter, as Prometheus reads it |
 //! | `POST /purge` | makes what the body names forgotten: a receipt |
 //! | `GET /purges`, `GET /purges/{id}` | the receipts, `?limit=` |
 //! | `GET /objects` | what is stored, `?prefix=`, `?tag=` or `?host=`, and `limit=` |
+//! | `GET /origins` | how the origins and their servers are, and why |
 //!
 //! The first three are open, the others need the operator's token, and answer in JSON. HEAD is
 //! answered like GET. What a client may cost is bounded: connections, and the time to bring a
@@ -17,6 +18,7 @@ mod answer;
 mod body;
 pub mod gatekeeper;
 mod objects;
+mod origins;
 mod purges;
 mod query;
 pub mod token;
@@ -49,7 +51,8 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(90);
 
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 const ROUTES: &str = "There is nothing here. What there is: /healthz, /readyz, /metrics, and with \
-                      the operator's token POST /purge, /purges, /purges/{id}, /objects\n";
+                      the operator's token POST /purge, /purges, /purges/{id}, /objects, \
+                      /origins\n";
 
 /// What the operator may ask.
 pub struct Admin {
@@ -82,6 +85,7 @@ enum Guarded {
     Purges,
     Receipt(String),
     Objects,
+    Origins,
 }
 
 impl Route {
@@ -93,6 +97,7 @@ impl Route {
             "/purge" => Self::Guarded(Guarded::Purge),
             "/purges" => Self::Guarded(Guarded::Purges),
             "/objects" => Self::Guarded(Guarded::Objects),
+            "/origins" => Self::Guarded(Guarded::Origins),
             _ => {
                 let id = path.strip_prefix("/purges/")?;
                 let is_one = !id.is_empty() && !id.contains('/');
@@ -125,14 +130,17 @@ impl Admin {
         Self { metrics, engine, sites, gatekeeper, disk, stopping, places }
     }
 
-    /// It takes requests also without its disk: a balancer has to know of the first alone, a person
-    /// of both.
+    /// It takes requests also without its disk, and has what is stored to give without its origins:
+    /// a balancer has to know of the first line alone, a person of all.
     fn readiness(&self) -> String {
-        match self.disk.as_ref().map(|disk| disk.health()) {
-            None | Some(Health::Good) => "ready\n".to_owned(),
-            Some(Health::Recovering) => "ready\nrecovering: disk\n".to_owned(),
-            Some(Health::Degraded(reason)) => format!("ready\ndegraded: disk: {reason}\n"),
-        }
+        let disk = match self.disk.as_ref().map(|disk| disk.health()) {
+            None | Some(Health::Good) => String::new(),
+            Some(Health::Recovering) => "recovering: disk\n".to_owned(),
+            Some(Health::Degraded(reason)) => format!("degraded: disk: {reason}\n"),
+        };
+        let origins = self.engine.upstream().troubles();
+        let origins = origins.iter().map(|trouble| format!("degraded: {trouble}\n"));
+        std::iter::once("ready\n".to_owned()).chain([disk]).chain(origins).collect()
     }
 
     /// Why the disk may not have taken a purge.
@@ -219,6 +227,7 @@ impl Admin {
             Guarded::Purges => purges::list(engine, uri.query()),
             Guarded::Receipt(id) => purges::one(engine, &id, uri.query()),
             Guarded::Objects => objects::list(engine, sites, uri.query()).await,
+            Guarded::Origins => origins::list(engine, uri.query()),
         }
     }
 

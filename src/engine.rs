@@ -132,6 +132,10 @@ impl Engine {
         metrics.set_cache_probe(move || {
             probed.upgrade().map_or_else(CacheReport::default, |engine| engine.report())
         });
+        let probed = Arc::downgrade(&engine);
+        metrics.set_origins_probe(move || {
+            probed.upgrade().map_or_else(Vec::new, |engine| engine.upstream.gauges())
+        });
         Ok(engine)
     }
 

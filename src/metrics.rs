@@ -4,7 +4,12 @@
 //! configuration, kinds of outcomes, classes of statuses. Every series therefore exists, at 0,
 //! before the first request, and whoever counts has its handle already: no look-up by name.
 
+mod origins;
+
+pub use origins::{OriginGauges, OriginNames};
+
 use crate::outcome::Outcome;
+use origins::{OriginSeries, ServerSeries};
 use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -45,6 +50,9 @@ impl PurgeKind {
 
 /// Tells how the cache is.
 type CacheProbe = Box<dyn Fn() -> CacheReport + Send + Sync>;
+
+/// Tells how the origins are, in their order.
+type OriginsProbe = Box<dyn Fn() -> Vec<OriginGauges> + Send + Sync>;
 
 /// How the cache is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,6 +114,9 @@ pub struct Metrics {
     /// By position; inside as in `STATUS_CLASSES`.
     origin_requests: Vec<[IntCounter; STATUS_CLASSES.len()]>,
     origin_seconds: Histogram,
+    /// By position.
+    origins: Vec<OriginSeries>,
+    origins_probe: OnceLock<OriginsProbe>,
     cache_bytes: IntGaugeVec,
     cache_objects: IntGaugeVec,
     evictions_by_tier: IntCounterVec,
@@ -122,7 +133,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// All series at 0; names in the order of their positions.
-    pub fn new(sites: &[String], origins: &[String]) -> Arc<Self> {
+    pub fn new(sites: &[String], origins: &[OriginNames]) -> Arc<Self> {
         let registry = Registry::new();
         let requests = counters(
             &registry,
@@ -165,9 +176,12 @@ impl Metrics {
             origin_requests: origins
                 .iter()
                 .map(|origin| {
-                    STATUS_CLASSES.map(|class| origin_requests.with_label_values(&[origin, class]))
+                    STATUS_CLASSES
+                        .map(|class| origin_requests.with_label_values(&[&*origin.name, class]))
                 })
                 .collect(),
+            origins: OriginSeries::of(&registry, origins),
+            origins_probe: OnceLock::new(),
             origin_seconds: histogram(
                 &registry,
                 "brim_origin_seconds",
@@ -234,6 +248,35 @@ impl Metrics {
         }
     }
 
+    /// A request did not get its turn at an origin.
+    pub fn origin_queue_full(&self, origin: usize) {
+        self.origins.get(origin).inspect(|origin| origin.queue_full.inc());
+    }
+
+    /// A request was taken to a further server of an origin.
+    pub fn origin_retry(&self, origin: usize) {
+        self.origins.get(origin).inspect(|origin| origin.retries.inc());
+    }
+
+    /// A request left an origin for the next.
+    pub fn origin_failover(&self, origin: usize) {
+        self.origins.get(origin).inspect(|origin| origin.failovers.inc());
+    }
+
+    /// Requests took a server of an origin out.
+    pub fn origin_ejected(&self, origin: usize, server: usize) {
+        self.origin_server(origin, server).inspect(|server| server.ejections.inc());
+    }
+
+    /// A server of an origin was checked.
+    pub fn origin_checked(&self, origin: usize, server: usize, is_good: bool) {
+        self.origin_server(origin, server).inspect(|server| server.checked(is_good));
+    }
+
+    fn origin_server(&self, origin: usize, server: usize) -> Option<&ServerSeries> {
+        self.origins.get(origin)?.servers.get(server)
+    }
+
     /// A request is answered by a fetch that another one had begun.
     pub fn coalesced(&self) {
         self.coalesced.inc();
@@ -263,6 +306,11 @@ impl Metrics {
     pub fn set_cache_probe(&self, probe: impl Fn() -> CacheReport + Send + Sync + 'static) {
         self.heed(&probe());
         let _ = self.cache_probe.set(Box::new(probe));
+    }
+
+    /// Who is asked how the origins are before it is told. The first stays.
+    pub fn set_origins_probe(&self, probe: impl Fn() -> Vec<OriginGauges> + Send + Sync + 'static) {
+        let _ = self.origins_probe.set(Box::new(probe));
     }
 
     fn heed(&self, report: &CacheReport) {
@@ -306,6 +354,9 @@ impl Metrics {
     pub fn text(&self) -> String {
         if let Some(probe) = self.cache_probe.get() {
             self.heed(&probe());
+        }
+        if let Some(probe) = self.origins_probe.get() {
+            self.origins.iter().zip(probe()).for_each(|(series, gauges)| series.heed(&gauges));
         }
         // Only a family without a name or a series is an error, and `gather` leaves such out.
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
@@ -360,13 +411,17 @@ mod tests {
     use super::*;
     use crate::outcome::Forward;
 
+    fn origin() -> OriginNames {
+        OriginNames { name: "o".to_owned(), servers: vec!["s".to_owned(), "t".to_owned()] }
+    }
+
     fn has(metrics: &Metrics, line: &str) -> bool {
         metrics.text().lines().any(|found| found == line)
     }
 
     #[test]
     fn every_known_series_is_there_from_the_start() {
-        let metrics = Metrics::new(&["a.test".to_owned()], &["o".to_owned()]);
+        let metrics = Metrics::new(&["a.test".to_owned()], &[origin()]);
         metrics.set_cache_probe(CacheReport::default);
         for site in ["a.test", "none"] {
             for outcome in Outcome::LABELS {
@@ -396,16 +451,38 @@ mod tests {
         ] {
             assert!(has(&metrics, &format!("{series} 0")), "{series}");
         }
+        for (series, value) in [
+            ("brim_origin_requests_in_flight{origin=\"o\"}", 0),
+            ("brim_origin_queue{origin=\"o\"}", 0),
+            ("brim_origin_queue_full_total{origin=\"o\"}", 0),
+            ("brim_origin_retries_total{origin=\"o\"}", 0),
+            ("brim_origin_failovers_total{origin=\"o\"}", 0),
+            ("brim_origin_server_up{origin=\"o\",server=\"t\"}", 1),
+            ("brim_origin_ejections_total{origin=\"o\",server=\"t\"}", 0),
+            ("brim_origin_checks_total{origin=\"o\",result=\"good\",server=\"t\"}", 0),
+            ("brim_origin_checks_total{origin=\"o\",result=\"bad\",server=\"s\"}", 0),
+        ] {
+            assert!(has(&metrics, &format!("{series} {value}")), "{series}");
+        }
     }
 
     #[test]
     fn what_is_counted_is_told() {
-        let metrics = Metrics::new(&["a".to_owned(), "b".to_owned()], &["o".to_owned()]);
+        let metrics = Metrics::new(&["a".to_owned(), "b".to_owned()], &[origin()]);
         let time = Duration::from_millis(2);
         metrics.request(Some(1), Outcome::Pass(Forward::Bypass), time);
         metrics.request(None, Outcome::Error("bad_request"), time);
         metrics.origin_answer(0, Some(404), Some(time));
         metrics.origin_answer(0, None, None);
+        metrics.origin_queue_full(0);
+        metrics.origin_retry(0);
+        metrics.origin_failover(0);
+        metrics.origin_ejected(0, 1);
+        metrics.origin_checked(0, 1, true);
+        metrics.origin_checked(0, 0, false);
+        metrics.set_origins_probe(|| {
+            vec![OriginGauges { requests: 5, waiting: 6, servers_in: vec![true, false] }]
+        });
         metrics.coalesced();
         metrics.fills_in_flight().inc();
         metrics.evictions().inc();
@@ -435,6 +512,16 @@ mod tests {
             "brim_origin_requests_total{origin=\"o\",status_class=\"4xx\"} 1",
             "brim_origin_requests_total{origin=\"o\",status_class=\"error\"} 1",
             "brim_origin_seconds_count 1",
+            "brim_origin_requests_in_flight{origin=\"o\"} 5",
+            "brim_origin_queue{origin=\"o\"} 6",
+            "brim_origin_queue_full_total{origin=\"o\"} 1",
+            "brim_origin_retries_total{origin=\"o\"} 1",
+            "brim_origin_failovers_total{origin=\"o\"} 1",
+            "brim_origin_server_up{origin=\"o\",server=\"s\"} 1",
+            "brim_origin_server_up{origin=\"o\",server=\"t\"} 0",
+            "brim_origin_ejections_total{origin=\"o\",server=\"t\"} 1",
+            "brim_origin_checks_total{origin=\"o\",result=\"good\",server=\"t\"} 1",
+            "brim_origin_checks_total{origin=\"o\",result=\"bad\",server=\"s\"} 1",
             "brim_coalesced_total 1",
             "brim_fills_in_flight 1",
             "brim_evictions_total{tier=\"memory\"} 1",

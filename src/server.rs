@@ -25,6 +25,7 @@ use pingora::server::{
     ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
 };
 use pingora::services::Service as PingoraService;
+use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service as ListeningService;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -100,6 +101,9 @@ impl Brim {
         let sites = Arc::new(SiteMap::new(&settings.sites));
         let (running, keeper) = (self.running.clone(), Arc::new(gatekeeper.of_another_door()));
         let edge = Edge::new(settings, engine.clone(), sites.clone(), keeper, log, running);
+        if engine.upstream().has_checks() {
+            self.server.add_service(background_service("checks", Checks(engine.clone())));
+        }
         self.cache = Some(Cache { engine, sites, gatekeeper });
         self.add("edge", edge, &addresses)
     }
@@ -241,6 +245,20 @@ impl<A: ServerApp + Send + Sync + 'static> PingoraService for Bound<A> {
 
     fn name(&self) -> &str {
         self.service.name()
+    }
+}
+
+/// The checks of origin servers. They go on while the last requests finish.
+struct Checks(Arc<Engine>);
+
+#[async_trait]
+impl BackgroundService for Checks {
+    async fn start(&self, mut pingora_stop: ShutdownWatch) {
+        let Self(engine) = self;
+        tokio::select! {
+            () = engine.upstream().check_servers() => {}
+            _ = pingora_stop.changed() => {}
+        }
     }
 }
 

@@ -3,23 +3,26 @@
 //!
 //! A `way` leads from one server to the next: through the pool of the parents, the origin's own, and
 //! that of its fallback. A `pool` chooses among its servers and limits what they have to do at one
-//! time; a `server` knows where it is (`addresses`) and how it is (`health`). `dial` makes a
-//! connection, `idle` keeps those that wait, `exchange` is one request and its answer over one of
+//! time; a `server` knows where it is (`addresses`) and how it is (`health`), which `checks` find
+//! out, too, and a `report` tells. `dial` makes a connection, `idle` keeps those that wait, `exchange` is one request and its answer over one of
 //! them, `fault` what can go wrong.
 
 mod addresses;
+mod checks;
 mod dial;
 mod exchange;
 mod fault;
 mod health;
 mod idle;
 mod pool;
+mod report;
 mod server;
 mod tls;
 mod way;
 
 pub use exchange::{Answer, Connection, Destination, Sender};
 pub use fault::Fault;
+pub use report::OriginReport;
 pub use way::{Asking, Way};
 
 use crate::config::Origin;
@@ -44,7 +47,8 @@ impl Upstream {
     /// Nothing is connected yet. Fails when an origin needs certificates that cannot be used.
     pub fn new(origins: &[Arc<Origin>], metrics: Arc<Metrics>) -> io::Result<Self> {
         let pools = origins.iter().enumerate();
-        let pools = pools.map(|(position, settings)| Pool::new(position, settings.clone()));
+        let pools = pools
+            .map(|(position, settings)| Pool::new(position, settings.clone(), metrics.clone()));
         let pools = pools.map(|pool| pool.map(Arc::new)).collect::<io::Result<_>>()?;
         Ok(Self { pools, idle: Idle::new(IDLE_CONNECTIONS_MAX), metrics })
     }

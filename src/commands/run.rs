@@ -5,7 +5,7 @@ use crate::access_log::{AccessLog, LogWriter};
 use crate::admin::gatekeeper::Gatekeeper;
 use crate::admin::token::{self, FromFile};
 use crate::config::{self, Settings};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, OriginNames};
 use crate::server::Brim;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
@@ -85,7 +85,11 @@ pub(super) fn open(brim: &mut Brim, settings: Settings, token: Token) -> io::Res
     let admin = settings.server.admin;
     refuse_to_be_open(admin.unwrap_or(config::ADMIN), &token)?;
     let sites: Vec<_> = settings.sites.iter().map(|site| site.name.clone()).collect();
-    let origins: Vec<_> = settings.origins.iter().map(|origin| origin.name.clone()).collect();
+    let origins = settings
+        .origins
+        .iter()
+        .map(|origin| OriginNames { name: origin.name.clone(), servers: origin.server_names() });
+    let origins: Vec<_> = origins.collect();
     let metrics = Metrics::new(&sites, &origins);
     let (log, writer) = AccessLog::open(&settings.log.access, metrics.clone())?;
     let gatekeeper = Arc::new(Gatekeeper::new(token.ok(), metrics.clone()));

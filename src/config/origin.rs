@@ -158,6 +158,19 @@ pub struct Ejection {
     pub time_max: Duration,
 }
 
+impl Origin {
+    /// How logs and metrics call its servers, in their order.
+    pub fn server_names(&self) -> Vec<String> {
+        let short: Vec<String> = self.servers.iter().map(OriginServer::to_string).collect();
+        // The same host at another scheme's port is another server.
+        let is_only = |name: &String| short.iter().filter(|other| *other == name).count() == 1;
+        let name = |(name, server): (&String, &OriginServer)| {
+            if is_only(name) { name.clone() } else { server.url() }
+        };
+        short.iter().zip(&self.servers).map(name).collect()
+    }
+}
+
 impl OriginServer {
     /// As the file says it.
     pub fn url(&self) -> String {

@@ -45,6 +45,11 @@ impl Addresses {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Those that were found last.
+    pub(super) fn last_found(&self) -> Arc<[SocketAddr]> {
+        self.lock().found.clone()
+    }
+
     /// In the order in which they are to be tried; none where the name is not known.
     pub(super) async fn find(self: &Arc<Self>, within: Duration) -> Arc<[SocketAddr]> {
         if let Some(found) = self.known(within) {

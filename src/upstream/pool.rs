@@ -2,10 +2,11 @@
 //! often another one may be tried.
 
 use super::Fault;
-use super::health::Standing;
+use super::health::{Change, Trouble};
 use super::server::Server;
 use super::tls::Tls;
-use crate::config::{Balance, Origin};
+use crate::config::{Balance, HealthCheck, Origin, OriginServer};
+use crate::metrics::Metrics;
 use pingora::lb::Backend;
 use pingora::lb::selection::{
     BackendIter, BackendSelection, Consistent, RoundRobin, UniqueIterator,
@@ -15,8 +16,8 @@ use std::collections::BTreeSet;
 use std::hash::Hasher;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -42,6 +43,9 @@ pub(super) struct Pool {
     waiting: AtomicUsize,
     /// In hundredths of a retry.
     budget: AtomicI64,
+    /// Of two that fail at once, one is the last.
+    judging: Mutex<()>,
+    metrics: Arc<Metrics>,
 }
 
 /// In which order the servers are asked.
@@ -57,23 +61,37 @@ enum Order {
 struct Position(usize);
 
 impl Pool {
-    pub(super) fn new(position: usize, settings: Arc<Origin>) -> io::Result<Self> {
+    pub(super) fn new(
+        position: usize,
+        settings: Arc<Origin>,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
         let order = match settings.balance {
             _ if settings.servers.len() == 1 => Order::Only,
             Balance::RoundRobin => {
-                Order::InTurns(Arc::new(RoundRobin::build(&backends(&settings))))
+                Order::InTurns(Arc::new(RoundRobin::build(&backends(&settings, by_position))))
             }
-            Balance::Hash => Order::ByKey(Arc::new(Consistent::build(&backends(&settings)))),
+            Balance::Hash => {
+                Order::ByKey(Arc::new(Consistent::build(&backends(&settings, by_url))))
+            }
             Balance::LeastConn => Order::ByLoad(AtomicUsize::new(0)),
         };
         Ok(Self {
             position,
-            servers: settings.servers.iter().cloned().map(Server::new).collect(),
+            servers: settings
+                .servers
+                .iter()
+                .cloned()
+                .zip(settings.server_names())
+                .map(|(server, name)| Server::new(server, name))
+                .collect(),
             tls: Tls::of(&settings)?,
             order,
             places: Arc::new(Semaphore::new(settings.requests_max.min(Semaphore::MAX_PERMITS))),
             waiting: AtomicUsize::new(0),
             budget: AtomicI64::new(RETRIES_IN_RESERVE * RETRY_COSTS),
+            judging: Mutex::default(),
+            metrics,
             settings,
         })
     }
@@ -85,12 +103,22 @@ impl Pool {
         }
         let waiting = Waiting::new(&self.waiting);
         if waiting.before >= self.settings.queue_max {
+            self.metrics.origin_queue_full(self.position);
             return Err(Fault::Busy);
         }
         match timeout(self.settings.queue_timeout, self.places.clone().acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) | Err(_) => Err(Fault::Busy),
+            Ok(Err(_)) | Err(_) => {
+                self.metrics.origin_queue_full(self.position);
+                Err(Fault::Busy)
+            }
         }
+    }
+
+    /// Requests that have a place.
+    pub(super) fn requests(&self) -> usize {
+        let places = self.settings.requests_max.min(Semaphore::MAX_PERMITS);
+        places.saturating_sub(self.places.available_permits())
     }
 
     /// Requests that wait for a place.
@@ -106,8 +134,8 @@ impl Pool {
         };
         match &self.order {
             Order::Only => Some(0).filter(may_be_asked),
-            Order::InTurns(turns) => in_order(turns.iter(b""), may_be_asked),
-            Order::ByKey(ring) => in_order(ring.iter(key), may_be_asked),
+            Order::InTurns(turns) => self.in_order(turns.iter(b""), may_be_asked),
+            Order::ByKey(ring) => self.in_order(ring.iter(key), may_be_asked),
             Order::ByLoad(turn) => {
                 let first = turn.fetch_add(1, Ordering::Relaxed);
                 let count = self.servers.len();
@@ -121,6 +149,30 @@ impl Pool {
                 order.into_iter().find(may_be_asked)
             }
         }
+    }
+
+    /// Whether there is a server to ask that was not tried.
+    pub(super) fn has_other(&self, tried: &[usize], now: Instant) -> bool {
+        let mut servers = self.servers.iter().enumerate();
+        servers
+            .any(|(position, server)| !tried.contains(&position) && server.health.would_admit(now))
+    }
+
+    fn in_order(
+        &self,
+        order: impl BackendIter,
+        may_be_asked: impl Fn(&usize) -> bool,
+    ) -> Option<usize> {
+        let mut order = UniqueIterator::new(order, STEPS_MAX);
+        for _ in &self.servers {
+            let Some(backend) = order.get_next() else { break };
+            let position = backend.ext.get::<Position>().map(|Position(position)| *position);
+            if let Some(position) = position.filter(&may_be_asked) {
+                return Some(position);
+            }
+        }
+        // One of little weight may have no place on the ring.
+        (0..self.servers.len()).find(may_be_asked)
     }
 
     /// Why none of its servers may be asked.
@@ -137,32 +189,44 @@ impl Pool {
 
     /// A server gave no answer.
     pub(super) fn failed(&self, server: usize, fault: Fault) {
+        let judging = self.judging.lock().unwrap_or_else(PoisonError::into_inner);
         let is_last = self.is_last(server);
-        let Server { health, name, .. } = &self.servers[server];
-        let out = health.failed(fault, Instant::now(), is_last, &self.settings.ejection);
-        if let Some(time) = out {
-            let (origin, reason) = (&self.settings.name, fault.label());
-            tracing::warn!(
-                origin,
-                server = name,
-                reason,
-                ?time,
-                "an origin server is left in peace"
-            );
-        }
+        let (health, ejection) = (&self.servers[server].health, &self.settings.ejection);
+        let change = health.failed(fault, Instant::now(), is_last, ejection);
+        drop(judging);
+        self.tell(server, change, fault.label());
     }
 
     /// A server answered.
     pub(super) fn succeeded(&self, server: usize) {
-        let Server { health, name, .. } = &self.servers[server];
-        if health.succeeded() {
-            tracing::info!(origin = self.settings.name, server = name, "an origin server is back");
-        }
+        self.tell(server, self.servers[server].health.succeeded(Instant::now()), "");
     }
 
-    /// How each of its servers is.
-    pub(super) fn standings(&self, now: Instant) -> impl Iterator<Item = (&Server, Standing)> {
-        self.servers.iter().map(move |server| (server, server.health.standing(now)))
+    /// A server was checked.
+    pub(super) fn checked(
+        &self,
+        server: usize,
+        result: Result<(), Trouble>,
+        settings: &HealthCheck,
+    ) {
+        self.metrics.origin_checked(self.position, server, result.is_ok());
+        let change = self.servers[server].health.checked(result, Instant::now(), settings);
+        self.tell(server, change, "");
+    }
+
+    fn tell(&self, position: usize, change: Option<Change>, reason: &str) {
+        let (origin, server) = (&self.settings.name, &self.servers[position].name);
+        match change {
+            None => {}
+            Some(Change::Ejected(time)) => {
+                self.metrics.origin_ejected(self.position, position);
+                tracing::warn!(origin, server, reason, ?time, "an origin server is left in peace");
+            }
+            Some(Change::Down(trouble)) => {
+                tracing::warn!(origin, server, reason = %trouble, "an origin server is down");
+            }
+            Some(Change::Back) => tracing::info!(origin, server, "an origin server is back"),
+        }
     }
 
     /// A request brings in a part of a retry.
@@ -199,28 +263,29 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn in_order(order: impl BackendIter, may_be_asked: impl Fn(&usize) -> bool) -> Option<usize> {
-    let mut order = UniqueIterator::new(order, STEPS_MAX);
-    while let Some(backend) = order.get_next() {
-        let Position(position) = backend.ext.get::<Position>()?;
-        if may_be_asked(position) {
-            return Some(*position);
-        }
-    }
-    None
-}
-
-/// The servers as Pingora's balancing knows them: by addresses. The place of a server on the ring
-/// must be the same on every edge, whatever its name is resolved to, so it is drawn from its URL.
-fn backends(settings: &Origin) -> BTreeSet<Backend> {
-    let backend = |(position, server): (usize, &crate::config::OriginServer)| {
-        let mut hasher = SipHasher13::new();
-        hasher.write(server.url().as_bytes());
-        let address = Ipv6Addr::from(hasher.finish128().as_u128());
-        let address = SocketAddr::from((address, 1)).to_string();
+/// The servers as Pingora's balancing knows them: in the order of addresses.
+fn backends(settings: &Origin, address: fn(usize, &OriginServer) -> Ipv6Addr) -> BTreeSet<Backend> {
+    let backend = |(position, server): (usize, &OriginServer)| {
+        let address = SocketAddr::from((address(position, server), 1)).to_string();
         let mut backend = Backend::new_with_weight(&address, server.weight).ok()?;
         backend.ext.insert(Position(position));
         Some(backend)
     };
     settings.servers.iter().enumerate().filter_map(backend).collect()
 }
+
+/// Turns are taken in the order of the file.
+fn by_position(position: usize, _server: &OriginServer) -> Ipv6Addr {
+    Ipv6Addr::from(position as u128)
+}
+
+/// The place of a server on the ring must be the same on every edge, whatever its name is resolved
+/// to, and wherever it stands in the file.
+fn by_url(_position: usize, server: &OriginServer) -> Ipv6Addr {
+    let mut hasher = SipHasher13::new();
+    hasher.write(server.url().as_bytes());
+    Ipv6Addr::from(hasher.finish128().as_u128())
+}
+
+#[cfg(test)]
+mod tests;

@@ -37,13 +37,13 @@ impl Drop for Load {
 }
 
 impl Server {
-    pub(super) fn new(settings: OriginServer) -> Self {
+    pub(super) fn new(settings: OriginServer, name: String) -> Self {
         let addresses = match &settings.place {
             Place::Net(host, port) => Some(Addresses::of(host, *port)),
             Place::Unix(_) => None,
         };
         let (health, requests) = (Health::default(), Arc::default());
-        Self { name: settings.to_string(), settings, health, addresses, requests }
+        Self { name, settings, health, addresses, requests }
     }
 
     /// Where it is now; nowhere in the network if it has a socket in the file system.
@@ -52,6 +52,11 @@ impl Server {
             Some(addresses) => addresses.find(within).await,
             None => Arc::default(),
         }
+    }
+
+    /// Where it was when it was last looked for.
+    pub(super) fn known_addresses(&self) -> Arc<[SocketAddr]> {
+        self.addresses.as_ref().map(|addresses| addresses.last_found()).unwrap_or_default()
     }
 
     /// Nobody answers there.

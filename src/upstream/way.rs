@@ -49,7 +49,6 @@ impl Upstream {
         let fallback = settings.fallback.as_ref().map(|fallback| fallback.origin);
         let parent = settings.parent.filter(|_| asking.through_parent);
         let pools = fallback.into_iter().chain([asking.origin]).chain(parent).collect();
-        self.pools[asking.origin].earn();
         Way {
             upstream: self,
             asking,
@@ -91,34 +90,56 @@ impl Way<'_> {
 
     async fn next_of(&mut self, pool: &Arc<Pool>) -> Result<Connection, Fault> {
         let mut fault = None;
+        let mut place = None;
         loop {
             let anew = self.anew.take();
-            let now = std::time::Instant::now();
-            let server = match anew.or_else(|| pool.pick(self.asking.key, &self.tried, now)) {
-                Some(server) if self.may_try(pool, anew.is_some()) => server,
-                _ => return Err(fault.unwrap_or_else(|| self.fault_of(pool))),
+            if anew.is_none() && !self.has_other(pool) {
+                return Err(fault.unwrap_or_else(|| self.fault_of(pool)));
+            }
+            // Before a server is chosen: how they are may change while this waits.
+            let placed = match place.take() {
+                Some(placed) => placed,
+                None => pool.place().await?,
             };
-            let place = pool.place().await?;
+            let Some(server) = anew.or_else(|| self.pick(pool)) else {
+                return Err(fault.unwrap_or_else(|| self.fault_of(pool)));
+            };
             if anew.is_none() {
                 self.tried.push(server);
             }
             match self.connect(pool, server, anew.is_some()).await {
                 Ok(mut connection) => {
-                    connection.takes(place, self.deadline);
+                    connection.takes(placed, self.deadline);
                     return Ok(connection);
                 }
                 Err(not_connected) => {
                     fault = Some(not_connected.fault);
+                    place = Some(placed);
                     self.not_connected(pool, server, &not_connected);
                 }
             }
         }
     }
 
-    /// Whether one more server may be asked.
-    fn may_try(&self, pool: &Pool, is_same: bool) -> bool {
-        let is_retry = !self.tried.is_empty() && !is_same;
-        !is_retry || self.tried.len() <= pool.settings.retries && pool.affords_retry()
+    /// Whether there is one more server that may be asked.
+    fn has_other(&self, pool: &Pool) -> bool {
+        let may_go_on = self.tried.len() <= pool.settings.retries;
+        may_go_on && pool.has_other(&self.tried, std::time::Instant::now())
+    }
+
+    /// One more server, if that can be afforded.
+    fn pick(&self, pool: &Pool) -> Option<usize> {
+        let is_retry = !self.tried.is_empty();
+        if !is_retry {
+            pool.earn();
+        } else if !pool.affords_retry() {
+            return None;
+        }
+        let server = pool.pick(self.asking.key, &self.tried, std::time::Instant::now())?;
+        if is_retry {
+            self.upstream.metrics.origin_retry(pool.position);
+        }
+        Some(server)
     }
 
     /// Why there is nobody to ask; what was tried says more than what others have.
@@ -150,11 +171,7 @@ impl Way<'_> {
             }
         }
         // Large, and rarely needed: it is not to be a part of every request's task.
-        let tls = pool.tls.as_ref();
-        let dialling = Box::pin(dial(server, settings, tls, self.asking.needs_http1));
-        let dialled = dialling.await?;
-        let peer = Peer { server: id, address: dialled.address };
-        Ok(http1(dialled.stream, false, peer))
+        Box::pin(connect_anew(pool, position, self.asking.needs_http1)).await
     }
 
     fn not_connected(&self, pool: &Pool, server: usize, not_connected: &NotConnected) {
@@ -216,8 +233,23 @@ impl Way<'_> {
     }
 
     fn leave_pool(&mut self) {
-        self.pools.pop();
+        let left = self.pools.pop();
+        if let Some(left) = left.filter(|_| !self.pools.is_empty()) {
+            self.upstream.metrics.origin_failover(left);
+        }
         self.tried.clear();
         self.anew = None;
     }
+}
+
+/// A connection that nobody has used.
+pub(super) async fn connect_anew(
+    pool: &Arc<Pool>,
+    position: usize,
+    needs_http1: bool,
+) -> Result<Connection, NotConnected> {
+    let server = &pool.servers[position];
+    let dialled = dial(server, &pool.settings, pool.tls.as_ref(), needs_http1).await?;
+    let peer = Peer { server: (pool.position, position), address: dialled.address };
+    Ok(Connection::http1(dialled.stream, false, pool.clone(), position, peer))
 }

@@ -23,6 +23,8 @@ mod limits;
 mod loops;
 mod origin_configuration;
 mod origin_faults;
+mod origin_health;
+mod origin_limits;
 mod parent_hop;
 mod parents;
 mod passing;

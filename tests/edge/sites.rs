@@ -87,6 +87,5 @@ fn servers_of_one_origin_take_turns_and_one_that_is_down_is_skipped() {
     for _ in 0..6 {
         answers.push(client.ask("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").text());
     }
-    answers.sort();
-    assert_eq!(answers[1..5], ["1", "1", "2", "2"], "{answers:?}");
+    assert_eq!(answers, ["1", "2", "1", "2", "1", "2"]);
 }

@@ -1,0 +1,110 @@
+//! Asks servers how they are, for nothing else: each for itself, from the start of the process to
+//! its end.
+
+use super::Upstream;
+use super::fault::Fault;
+use super::health::Trouble;
+use super::pool::Pool;
+use super::way::connect_anew;
+use crate::config::HealthCheck;
+use crate::transport::Source;
+use crate::wire::Framing;
+use crate::wire::body::Frame;
+use http::Method;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// What the answer may bring along; the rest is left where it is.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+/// An interval is so many hundredths longer or shorter, so that the edges of a fleet, started
+/// together, do not ask together for ever.
+const JITTER_PERCENT: u32 = 10;
+const AGENT: &str = concat!("brim-health/", env!("CARGO_PKG_VERSION"));
+
+impl Upstream {
+    /// Whether there is anybody to check.
+    pub fn has_checks(&self) -> bool {
+        self.pools.iter().any(|pool| pool.settings.health.is_some())
+    }
+
+    /// Checks all servers that are to be checked, until nobody waits for it any more.
+    pub async fn check_servers(&self) {
+        let mut checks = JoinSet::new();
+        for pool in &self.pools {
+            let Some(settings) = &pool.settings.health else { continue };
+            for server in 0..pool.servers.len() {
+                checks.spawn(watch(pool.clone(), server, settings.clone()));
+            }
+        }
+        checks.join_all().await;
+    }
+}
+
+async fn watch(pool: Arc<Pool>, server: usize, settings: HealthCheck) {
+    loop {
+        let checked = timeout(settings.timeout, check(&pool, server, &settings)).await;
+        pool.checked(server, checked.unwrap_or(Err(Trouble::Fault(Fault::Overtime))), &settings);
+        sleep(about(settings.interval)).await;
+    }
+}
+
+async fn check(pool: &Arc<Pool>, server: usize, settings: &HealthCheck) -> Result<(), Trouble> {
+    let asked = &pool.servers[server];
+    let mut connection = match connect_anew(pool, server, false).await {
+        Ok(connection) => connection,
+        Err(not_connected) => {
+            asked.doubt();
+            return Err(Trouble::Fault(not_connected.fault));
+        }
+    };
+    let host = settings.host.as_deref().unwrap_or(&asked.settings.authority);
+    let head = format!(
+        "GET {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\n\
+         Connection: close\r\n\r\n",
+        settings.path
+    );
+    // Who closes may have answered before; reading shows.
+    connection.ask(head.as_bytes(), Framing::Empty).await;
+    let answer = &mut connection.answer;
+    let head = loop {
+        let head = answer.read_head(&Method::GET).await.map_err(Trouble::Fault)?;
+        if !head.is_interim() {
+            break head;
+        }
+    };
+    if !settings.expect.contains(&head.status) {
+        return Err(Trouble::Status(head.status));
+    }
+    answer.begin_body(&head);
+    let mut bytes = 0;
+    while bytes <= BODY_BYTES_MAX {
+        let broken = |error| Trouble::Fault(Fault::of_body(&error));
+        match answer.next().await.map_err(broken)? {
+            Some(Frame::Data(data)) => bytes += data.len(),
+            Some(Frame::Trailers(_)) | None => break,
+        }
+    }
+    Ok(())
+}
+
+/// Without randomness, all at the same pace is good enough.
+fn about(interval: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+    let range = interval * (2 * JITTER_PERCENT) / 100;
+    interval - range / 2 + range.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_keep_their_interval_about() {
+        let interval = Duration::from_secs(10);
+        let waits: Vec<_> = (0..100).map(|_| about(interval)).collect();
+        assert!(waits.iter().all(|wait| (9..=11).contains(&wait.as_secs())), "{waits:?}");
+        assert!(waits.iter().any(|wait| *wait != waits[0]), "{waits:?}");
+    }
+}

@@ -5,6 +5,7 @@
 //! origin and back, `upload` their bodies, `tunnel` what follows an upgrade, `purging` takes PURGE
 //! and BAN, `own` writes the answers that are the edge's own.
 
+mod again;
 mod connection;
 mod content;
 mod own;

@@ -3,9 +3,10 @@
 //!
 //! A `way` leads from one server to the next: through the pool of the parents, the origin's own, and
 //! that of its fallback. A `pool` chooses among its servers and limits what they have to do at one
-//! time; a `server` knows where it is (`addresses`) and how it is (`health`), which `checks` find
-//! out, too, and a `report` tells. `dial` makes a connection, `idle` keeps those that wait, `exchange` is one request and its answer over one of
-//! them, `fault` what can go wrong.
+//! time; a `server` knows where it is (`addresses`) and how it is (`health`), which `checks` find out,
+//! too, and a `report` tells. `dial` makes a connection, `idle` keeps those that wait, `http2` those
+//! that are shared, `exchange` is one request and its answer over one of them, `fault` what can go
+//! wrong.
 
 mod addresses;
 mod checks;
@@ -13,6 +14,7 @@ mod dial;
 mod exchange;
 mod fault;
 mod health;
+mod http2;
 mod idle;
 mod pool;
 mod report;

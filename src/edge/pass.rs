@@ -4,6 +4,7 @@
 //! client may send while it receives. Memory is bounded by one buffer a direction, because neither
 //! side is read faster than the other takes.
 
+use super::again::{Again, Kept};
 use super::own::{Own, Recipient};
 use super::shape::Story;
 use super::tunnel;
@@ -30,6 +31,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Mutex;
 
@@ -137,7 +139,8 @@ pub(super) async fn pass(
     let reader = Mutex::new(reader);
     let decoder = Decoder::new(job.head.framing, Sender::Client, limits.head);
     let mut body = BodyReader::new(decoder, limits.body_timeout);
-    let mut client = Client { reader: &reader, writer: &mut writer, body: &mut body };
+    let kept = Kept::default();
+    let mut client = Client { reader: &reader, writer: &mut writer, body: &mut body, kept };
 
     let ended = match job.carry(&mut client, record).await {
         Err(End::Own(own)) => job.answer_ourselves(own, &mut client, record).await,
@@ -169,6 +172,7 @@ struct Client<'a> {
     reader: &'a Mutex<Reader>,
     writer: &'a mut Writer,
     body: &'a mut BodyReader,
+    kept: Kept,
 }
 
 impl Job<'_> {
@@ -274,11 +278,13 @@ impl Job<'_> {
         let (sent_at, asked) = (Instant::now(), self.engine.moment());
         let was_taken = connection.ask(&head, self.head.framing).await;
         let Connection { answer, sender: to_origin, to } = connection;
-        let (reader, body) = (client.reader, &mut *client.body);
-        let has_begun = body.has_begun();
+        let (reader, body, kept) = (client.reader, &mut *client.body, &mut client.kept);
+        let (has_begun, is_lost) = (body.has_begun(), kept.is_lost());
+        let may_refuse = to.may_refuse();
         let future = pin!(async {
             let mut reader = reader.lock().await;
-            let mut from = Incoming { body, reader: &mut reader };
+            let rest = Incoming { body, reader: &mut reader };
+            let mut from = Again::new(kept, rest, may_refuse);
             pump(&mut from, to_origin, &self.head.fields, None).await
         });
         let mut upload = Upload::new(future, reader, to.response_timeout());
@@ -294,7 +300,12 @@ impl Job<'_> {
         let head = match self.final_head(answer, client.writer, &mut upload).await {
             Ok(head) => head,
             Err(Headless::End(end)) => return Err(end.into()),
-            Err(Headless::Fault(fault)) => return Err(self.failed(way, to, fault)),
+            Err(Headless::Fault(fault)) => {
+                if is_lost.load(Ordering::Relaxed) {
+                    way.is_used_up();
+                }
+                return Err(self.failed(way, to, fault));
+            }
         };
         // A protocol that begins in the middle of a body would be read as the rest of the body
         // (RFC 9110, section 7.8).

@@ -139,7 +139,7 @@ impl Head {
             // RFC 9110, section 6.6.1.
             composer.add("Date", httpdate::fmt_http_date(parts.now).as_bytes());
         }
-        composer.add("Via", response.version.via().as_bytes());
+        composer.add("Via", response.via().as_bytes());
         let (bytes, fields) = composer.finish();
         let head = Self {
             status: if is_part && is_kept { 200 } else { response.status },

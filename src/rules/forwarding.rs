@@ -328,7 +328,7 @@ pub fn response_head(
     if let Some(option) = option {
         put(&mut out, &["Connection: ", option, "\r\n"]);
     }
-    put(&mut out, &["Via: ", head.version.via(), "\r\n"]);
+    put(&mut out, &["Via: ", head.via(), "\r\n"]);
     out.extend_from_slice(extra);
     out.extend_from_slice(b"\r\n");
     out

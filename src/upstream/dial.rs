@@ -29,6 +29,7 @@ pub(super) struct Dialled {
 }
 
 /// Why there is no connection.
+#[derive(Clone)]
 pub(super) struct NotConnected {
     pub(super) fault: Fault,
     /// In the words of whoever knows more.

@@ -1,6 +1,7 @@
 //! One request and its answer, over a connection of its own or one of many streams of another.
 
 use super::Fault;
+use super::http2;
 use super::pool::Pool;
 use super::server::{Load, Peer, Server};
 use crate::config::Origin;
@@ -40,6 +41,8 @@ pub struct Destination {
     peer: Peer,
     idle_timeout: Duration,
     is_persistent: bool,
+    /// Its place among the streams of an HTTP/2 connection.
+    shared: Option<http2::Place>,
     /// When the whole answer must have come.
     deadline: Option<Instant>,
     /// Its place among the requests of the origin.
@@ -54,6 +57,8 @@ pub struct Sender {
 enum SenderKind {
     /// HTTP/1.1
     One { writer: Writer, encoding: Encoding },
+    /// HTTP/2
+    Two(http2::Outgoing),
 }
 
 /// What an origin sends in answer to one request.
@@ -68,6 +73,8 @@ pub struct Answer {
 enum AnswerKind {
     /// HTTP/1.1; the body as soon as it is read.
     One { reader: Reader, body: BodyReader },
+    /// HTTP/2
+    Two(http2::Incoming),
 }
 
 impl Connection {
@@ -82,25 +89,24 @@ impl Connection {
         let (reader, writer) = transport::split(stream, BytesMut::new(), settings.read_timeout);
         let body = body_reader(Framing::Empty, settings.read_timeout);
         let encoding = Encoding::Plain;
-        Self {
-            answer: Answer {
-                kind: AnswerKind::One { reader, body },
-                interim_heads: 0,
-                read_timeout: settings.read_timeout,
-                deadline: None,
-            },
-            sender: Sender { kind: SenderKind::One { writer, encoding } },
-            to: Destination {
-                is_reused,
-                server,
-                peer,
-                idle_timeout: settings.idle_timeout,
-                is_persistent: false,
-                deadline: None,
-                place: None,
-                pool,
-            },
-        }
+        let sender = SenderKind::One { writer, encoding };
+        let to = Destination::new(is_reused, pool, server, peer);
+        Self::new(AnswerKind::One { reader, body }, sender, to)
+    }
+
+    /// A stream on a connection that others use, too.
+    pub(super) fn http2((requests, place): http2::Taken, pool: Arc<Pool>, server: usize) -> Self {
+        let (outgoing, incoming) = http2::halves(requests, pool.settings.read_timeout);
+        let peer = Peer { server: (pool.position, server), address: place.address };
+        let mut to = Destination::new(place.is_reused, pool, server, peer);
+        to.shared = Some(place);
+        Self::new(AnswerKind::Two(incoming), SenderKind::Two(outgoing), to)
+    }
+
+    fn new(answer: AnswerKind, sender: SenderKind, to: Destination) -> Self {
+        let read_timeout = to.pool.settings.read_timeout;
+        let answer = Answer { kind: answer, interim_heads: 0, read_timeout, deadline: None };
+        Self { answer, sender: Sender { kind: sender }, to }
     }
 
     /// Counts as one of the origin's requests until it is done with.
@@ -114,26 +120,31 @@ impl Connection {
     /// Sends the head of the request, whose body comes behind it in this framing. Whether it was
     /// taken; an origin may have answered before it closed: reading shows.
     pub async fn ask(&mut self, head: &[u8], framing: Framing) -> bool {
-        match &mut self.sender.kind {
-            SenderKind::One { writer, encoding } => {
+        match (&mut self.sender.kind, &mut self.answer.kind) {
+            (SenderKind::One { writer, encoding }, _) => {
                 *encoding = Encoding::from(framing);
                 writer.write(&[head]).await.is_ok()
             }
+            (SenderKind::Two(outgoing), AnswerKind::Two(incoming)) => {
+                let is_tls = self.to.server().settings.tls;
+                outgoing.ask(incoming, head, framing, is_tls)
+            }
+            (SenderKind::Two(_), AnswerKind::One { .. }) => false,
         }
     }
 
     /// The bytes themselves, after an upgrade; they are no request any more.
     pub fn raw(&mut self) -> Option<(&mut Reader, &mut Writer)> {
+        let AnswerKind::One { reader, .. } = &mut self.answer.kind else { return None };
+        let SenderKind::One { writer, .. } = &mut self.sender.kind else { return None };
         self.to.place = None;
-        let AnswerKind::One { reader, .. } = &mut self.answer.kind;
-        let SenderKind::One { writer, .. } = &mut self.sender.kind;
         Some((reader, writer))
     }
 
-    /// The connection, if it can be used again.
+    /// The connection, if it can be used again and is not shared.
     pub(super) fn into_idle(self) -> Option<(Stream, Peer, Duration)> {
-        let AnswerKind::One { reader, .. } = self.answer.kind;
-        let SenderKind::One { writer, .. } = self.sender.kind;
+        let AnswerKind::One { reader, .. } = self.answer.kind else { return None };
+        let SenderKind::One { writer, .. } = self.sender.kind else { return None };
         let (stream, unread) = transport::join(reader, writer);
         // Bytes behind the answer belong to no request: whose would they be?
         let can_be_used = self.to.is_persistent && unread.is_empty();
@@ -142,6 +153,40 @@ impl Connection {
 }
 
 impl Destination {
+    fn new(is_reused: bool, pool: Arc<Pool>, server: usize, peer: Peer) -> Self {
+        Self {
+            is_reused,
+            server,
+            peer,
+            idle_timeout: pool.settings.idle_timeout,
+            is_persistent: false,
+            shared: None,
+            deadline: None,
+            place: None,
+            pool,
+        }
+    }
+
+    /// The number of the HTTP/2 connection; those that are opened later have greater ones.
+    pub(super) fn connection(&self) -> u64 {
+        self.shared.as_ref().map_or(0, http2::Place::connection)
+    }
+
+    /// It may say that it has not looked at a request, which can be sent again then.
+    pub fn may_refuse(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// What went wrong may say something about a connection that others use, too.
+    pub(super) fn went_wrong(&self, fault: Fault) {
+        let Some(shared) = &self.shared else { return };
+        match fault {
+            Fault::NotTaken => self.server().http2.retire(shared.connection()),
+            Fault::Silent | Fault::Stalled => shared.is_doubtful(),
+            _ => {}
+        }
+    }
+
     /// The origin that the server belongs to.
     pub fn settings(&self) -> &Arc<Origin> {
         &self.pool.settings
@@ -173,12 +218,15 @@ impl Destination {
         left.map_or(timeout, |left| left.min(timeout))
     }
 
-    /// Keeps the connection no longer than the origin says that it will.
+    /// An answer has come. Keeps the connection no longer than the origin says that it will.
     pub fn heed(&mut self, head: &ResponseHead) {
         if let Some(kept) = head.kept_for() {
             self.idle_timeout = self.idle_timeout.min(kept.saturating_sub(CLOSE_TAKES));
         }
         self.is_persistent = head.persistent && !self.idle_timeout.is_zero();
+        if let Some(shared) = &self.shared {
+            shared.is_heard();
+        }
     }
 }
 
@@ -192,16 +240,19 @@ impl Answer {
     /// clock begins to run.
     pub async fn read_head(&mut self, method: &Method) -> Result<ResponseHead, Fault> {
         loop {
-            let AnswerKind::One { reader, .. } = &mut self.kind;
+            let has_begun = self.interim_heads > 0;
+            let reader = match &mut self.kind {
+                AnswerKind::One { reader, .. } => reader,
+                AnswerKind::Two(incoming) => {
+                    let head = incoming.head(method, has_begun).await?;
+                    return self.counted(head);
+                }
+            };
             let parsed = response::parse(&mut reader.buf, &HeadLimits::OF_ANSWERS, method);
             if let Some(head) = parsed.map_err(Fault::Garbage)? {
-                self.interim_heads += usize::from(head.is_interim());
-                if self.interim_heads > INTERIM_HEADS_MAX {
-                    return Err(Fault::Garbage("there is no end of interim answers"));
-                }
-                return Ok(head);
+                return self.counted(head);
             }
-            let has_begun = self.interim_heads > 0 || !reader.buf.is_empty();
+            let has_begun = has_begun || !reader.buf.is_empty();
             match reader.fill(Duration::MAX).await {
                 Ok(read) if read > 0 => {}
                 _ if has_begun => return Err(Fault::Truncated),
@@ -210,11 +261,20 @@ impl Answer {
         }
     }
 
+    fn counted(&mut self, head: ResponseHead) -> Result<ResponseHead, Fault> {
+        self.interim_heads += usize::from(head.is_interim());
+        if self.interim_heads > INTERIM_HEADS_MAX {
+            return Err(Fault::Garbage("there is no end of interim answers"));
+        }
+        Ok(head)
+    }
+
     /// The body behind this head comes next.
     pub fn begin_body(&mut self, head: &ResponseHead) {
         let read_timeout = self.read_timeout;
         match &mut self.kind {
             AnswerKind::One { body, .. } => *body = body_reader(head.framing, read_timeout),
+            AnswerKind::Two(incoming) => incoming.begin_body(head.framing),
         }
     }
 
@@ -222,15 +282,21 @@ impl Answer {
     pub fn is_done(&self) -> bool {
         match &self.kind {
             AnswerKind::One { body, .. } => body.is_done(),
+            AnswerKind::Two(incoming) => incoming.is_done(),
         }
     }
 }
 
 impl Source for Answer {
     async fn next(&mut self) -> Result<Option<Frame>, ReadError> {
-        let AnswerKind::One { reader, body } = &mut self.kind;
-        let next = body.next(reader);
-        match self.deadline {
+        let deadline = self.deadline;
+        let next = async {
+            match &mut self.kind {
+                AnswerKind::One { reader, body } => body.next(reader).await,
+                AnswerKind::Two(incoming) => incoming.next().await,
+            }
+        };
+        match deadline {
             None => next.await,
             Some(deadline) => timeout_at(deadline, next).await.unwrap_or(Err(ReadError::Overtime)),
         }
@@ -241,12 +307,14 @@ impl Sink for Sender {
     async fn frame(&mut self, frame: &Frame) -> Result<(), WriteError> {
         match &mut self.kind {
             SenderKind::One { writer, encoding } => writer.write_frame(frame, *encoding).await,
+            SenderKind::Two(outgoing) => outgoing.frame(frame).await,
         }
     }
 
     async fn end(&mut self) -> Result<(), WriteError> {
         match &mut self.kind {
             SenderKind::One { writer, encoding } => writer.write(&[&encoding.end(None)]).await,
+            SenderKind::Two(outgoing) => outgoing.end(),
         }
     }
 }

@@ -15,6 +15,8 @@ pub enum Fault {
     Tls,
     /// The connection ended before the first byte of an answer.
     Closed,
+    /// It gave up the request without an answer, but not the connection (HTTP/2).
+    Reset,
     /// No head of an answer within `response_timeout`.
     Silent,
     /// The answer is not HTTP that can be read in one way only.
@@ -25,7 +27,7 @@ pub enum Fault {
     Stalled,
     /// The whole of it was not there within `total_timeout`.
     Overtime,
-    /// It closed and said that it had not looked at the request.
+    /// It said that it had not looked at the request.
     NotTaken,
     /// It has as many requests as it may, and others wait already.
     Busy,
@@ -54,6 +56,7 @@ impl Fault {
             Self::ConnectTimeout => "origin_connect_timeout",
             Self::Tls => "origin_tls",
             Self::Closed => "origin_closed",
+            Self::Reset => "origin_reset",
             Self::Silent => "origin_silent",
             Self::Garbage(_) => "origin_garbage",
             Self::Truncated => "origin_truncated",
@@ -74,12 +77,13 @@ impl Fault {
             Self::ConnectTimeout => "the origin did not accept the connection in time",
             Self::Tls => "no trusted TLS connection to the origin",
             Self::Closed => "the origin closed the connection without an answer",
+            Self::Reset => "the origin gave up the request without an answer",
             Self::Silent => "the origin did not answer in time",
             Self::Garbage(_) => "the origin's answer is not valid HTTP",
             Self::Truncated => "the origin's answer ended too early",
             Self::Stalled => "the origin's answer stopped",
             Self::Overtime => "the origin took too long for its answer",
-            Self::NotTaken => "the origin takes no more requests on its connection",
+            Self::NotTaken => "the origin does not take the request",
             Self::Busy => "the origin has too many requests at the moment",
             Self::Down => "no server of the origin is well",
             Self::ServerError(_) => "the origin is in trouble",

@@ -2,6 +2,7 @@
 
 use super::addresses::Addresses;
 use super::health::Health;
+use super::http2::Connections;
 use crate::config::{OriginServer, Place};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub(super) struct Server {
     /// As logs and metrics call it.
     pub(super) name: String,
     pub(super) health: Health,
+    pub(super) http2: Arc<Connections>,
     addresses: Option<Arc<Addresses>>,
     requests: Arc<AtomicUsize>,
 }
@@ -42,8 +44,8 @@ impl Server {
             Place::Net(host, port) => Some(Addresses::of(host, *port)),
             Place::Unix(_) => None,
         };
-        let (health, requests) = (Health::default(), Arc::default());
-        Self { name, settings, health, addresses, requests }
+        let (health, http2, requests) = (Health::default(), Arc::default(), Arc::default());
+        Self { settings, name, health, http2, addresses, requests }
     }
 
     /// Where it is now; nowhere in the network if it has a socket in the file system.

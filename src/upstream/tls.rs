@@ -33,7 +33,7 @@ impl Tls {
         };
         Ok(Some(Self {
             connector: with_protocols(match origin.http2 {
-                Http2::Auto => &[b"http/1.1"],
+                Http2::Auto => &[b"h2", b"http/1.1"],
                 Http2::Never => &[b"http/1.1"],
                 Http2::Always => &[b"h2"],
             }),

@@ -2,9 +2,11 @@
 
 use super::dial::{NotConnected, dial};
 use super::exchange::{Connection, Destination};
+use super::http2::{self, Found};
 use super::pool::Pool;
 use super::server::Peer;
 use super::{Fault, Upstream};
+use crate::config::Http2;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -28,6 +30,13 @@ pub struct Asking<'a> {
     pub target: &'a str,
 }
 
+/// Whom to ask again, and the connection on which he has failed: only later ones will do.
+#[derive(Clone, Copy)]
+struct Anew {
+    server: usize,
+    connection: u64,
+}
+
 /// From server to server.
 pub struct Way<'a> {
     upstream: &'a Upstream,
@@ -36,8 +45,13 @@ pub struct Way<'a> {
     pools: Vec<usize>,
     /// Of the pool that is asked now.
     tried: Vec<usize>,
-    /// A server whose pooled connection was dead is asked again on a new one.
-    anew: Option<usize>,
+    /// A server whose pooled connection was dead, or that refused the request, is asked again on a
+    /// new one.
+    anew: Option<Anew>,
+    /// Who did not take the request has been asked anew already.
+    refused: Option<usize>,
+    /// Nobody else can be asked: what the request consists of is gone.
+    is_used_up: bool,
     deadline: Option<Instant>,
     fault: Fault,
 }
@@ -55,6 +69,8 @@ impl Upstream {
             pools,
             tried: Vec::new(),
             anew: None,
+            refused: None,
+            is_used_up: false,
             deadline: settings.total_timeout.map(|timeout| Instant::now() + timeout),
             fault: Fault::Down,
         }
@@ -101,13 +117,14 @@ impl Way<'_> {
                 Some(placed) => placed,
                 None => pool.place().await?,
             };
-            let Some(server) = anew.or_else(|| self.pick(pool)) else {
+            let again = anew.map(|anew| anew.server);
+            let Some(server) = again.or_else(|| self.pick(pool)) else {
                 return Err(fault.unwrap_or_else(|| self.fault_of(pool)));
             };
             if anew.is_none() {
                 self.tried.push(server);
             }
-            match self.connect(pool, server, anew.is_some()).await {
+            match self.connect(pool, server, anew).await {
                 Ok(mut connection) => {
                     connection.takes(placed, self.deadline);
                     return Ok(connection);
@@ -151,7 +168,7 @@ impl Way<'_> {
         &self,
         pool: &Arc<Pool>,
         position: usize,
-        anew: bool,
+        anew: Option<Anew>,
     ) -> Result<Connection, NotConnected> {
         let server = &pool.servers[position];
         let settings = &pool.settings;
@@ -159,8 +176,24 @@ impl Way<'_> {
         let http1 = |stream, is_reused, peer| {
             Connection::http1(stream, is_reused, pool.clone(), position, peer)
         };
+        if self.may_share(pool, position) {
+            let newer_than = anew.map_or(0, |anew| anew.connection);
+            let is_repeatable = self.asking.is_repeatable;
+            match http2::find(pool, position, newer_than, is_repeatable).await? {
+                Found::Two(taken) => {
+                    let mut connection = Connection::http2(taken, pool.clone(), position);
+                    connection.to.is_reused &= anew.is_none();
+                    return Ok(connection);
+                }
+                Found::One(Some(dialled)) => {
+                    let peer = Peer { server: id, address: dialled.address };
+                    return Ok(http1(dialled.stream, false, peer));
+                }
+                Found::One(None) => {}
+            }
+        }
         // Who may close at any moment is not asked what can only be asked once.
-        if self.asking.is_repeatable && !anew {
+        if self.asking.is_repeatable && anew.is_none() {
             let addresses = server.addresses(settings.connect_timeout).await;
             let addresses = addresses.iter().copied().map(Some).chain([None]);
             for address in addresses {
@@ -172,6 +205,17 @@ impl Way<'_> {
         }
         // Large, and rarely needed: it is not to be a part of every request's task.
         Box::pin(connect_anew(pool, position, self.asking.needs_http1)).await
+    }
+
+    /// Whether a stream on an HTTP/2 connection will do, and may be had.
+    fn may_share(&self, pool: &Pool, position: usize) -> bool {
+        let server = &pool.servers[position];
+        let may_speak_it = match pool.settings.http2 {
+            Http2::Never => false,
+            Http2::Auto => server.settings.tls,
+            Http2::Always => true,
+        };
+        may_speak_it && !self.asking.needs_http1 && server.http2.are_likely()
     }
 
     fn not_connected(&self, pool: &Pool, server: usize, not_connected: &NotConnected) {
@@ -193,13 +237,24 @@ impl Way<'_> {
         self.fault = fault;
         // It closed in the moment in which it was asked, as it may.
         if fault == Fault::Closed && to.is_reused && self.asking.is_repeatable {
-            self.anew = Some(to.server);
+            self.anew = Some(Anew { server: to.server, connection: to.connection() });
+            return true;
+        }
+        let was_not_taken = fault == Fault::NotTaken && !self.is_used_up;
+        // What it refuses on a connection that it is about to end it may take on another one.
+        if was_not_taken && self.refused.replace(to.server) != Some(to.server) {
+            to.went_wrong(fault);
+            self.anew = Some(Anew { server: to.server, connection: to.connection() });
             return true;
         }
         self.broke_off(to, fault);
         to.pool.failed(to.server, fault);
-        let was_not_taken = fault == Fault::NotTaken;
         self.asking.is_repeatable && !fault.is_after_answer() || was_not_taken
+    }
+
+    /// What the request consisted of is partly gone: it cannot be sent again.
+    pub fn is_used_up(&mut self) {
+        self.is_used_up = true;
     }
 
     /// A server answered with this status, after this time. Whether that is as bad as no answer, and somebody else
@@ -220,6 +275,7 @@ impl Way<'_> {
 
     /// An answer was none, or broke off: in the log and in the metrics.
     pub fn broke_off(&self, to: &Destination, fault: Fault) {
+        to.went_wrong(fault);
         self.upstream.metrics.origin_answer(to.pool.position, None, None);
         tracing::warn!(
             origin = to.settings().name,
@@ -239,6 +295,7 @@ impl Way<'_> {
         }
         self.tried.clear();
         self.anew = None;
+        self.refused = None;
     }
 }
 
@@ -250,6 +307,10 @@ pub(super) async fn connect_anew(
 ) -> Result<Connection, NotConnected> {
     let server = &pool.servers[position];
     let dialled = dial(server, &pool.settings, pool.tls.as_ref(), needs_http1).await?;
+    if dialled.is_http2 {
+        let taken = http2::adopt(pool, position, dialled).await?;
+        return Ok(Connection::http2(taken, pool.clone(), position));
+    }
     let peer = Peer { server: (pool.position, position), address: dialled.address };
     Ok(Connection::http1(dialled.stream, false, pool.clone(), position, peer))
 }

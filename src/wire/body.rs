@@ -195,21 +195,28 @@ impl Decoder {
         if end.is_none() {
             return Ok(None);
         }
-        let bytes = buf.split_to(section).freeze();
-        let mut lines = vec![httparse::EMPTY_HEADER; self.limits.fields_max];
-        let parsed = match httparse::parse_headers(&bytes, &mut lines) {
-            Ok(httparse::Status::Complete((used, parsed))) if used == bytes.len() => parsed,
-            _ => return Err("a trailer line is malformed"),
-        };
-        let mut fields = Fields::from_parsed(&bytes, parsed);
-        let all = fields.len();
-        let is_withheld = |name: &str| self.sender == Sender::Origin && names::is_for_caches(name);
-        fields.retain(|name| !(names::is_forbidden_in_trailers(name) || is_withheld(name)));
-        if fields.len() < all && self.sender == Sender::Client {
-            return Err("a trailer is not allowed to be one");
-        }
-        Ok(Some(fields))
+        trailers(buf.split_to(section).freeze(), self.sender, &self.limits).map(Some)
     }
+}
+
+/// Reads a whole trailer section, with the empty line at its end.
+pub fn trailers(section: Bytes, sender: Sender, limits: &HeadLimits) -> Result<Fields, BadBody> {
+    if section.len() > limits.head_bytes_max.min(TRAILER_BYTES_MAX) {
+        return Err("the trailer section is too large");
+    }
+    let mut lines = vec![httparse::EMPTY_HEADER; limits.fields_max];
+    let parsed = match httparse::parse_headers(&section, &mut lines) {
+        Ok(httparse::Status::Complete((used, parsed))) if used == section.len() => parsed,
+        _ => return Err("a trailer line is malformed"),
+    };
+    let mut fields = Fields::from_parsed(&section, parsed);
+    let all = fields.len();
+    let is_withheld = |name: &str| sender == Sender::Origin && names::is_for_caches(name);
+    fields.retain(|name| !(names::is_forbidden_in_trailers(name) || is_withheld(name)));
+    if fields.len() < all && sender == Sender::Client {
+        return Err("a trailer is not allowed to be one");
+    }
+    Ok(fields)
 }
 
 fn take(buf: &mut BytesMut, left: u64) -> (Bytes, u64) {

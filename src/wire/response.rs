@@ -12,7 +12,7 @@ use std::time::Duration;
 pub struct ResponseHead {
     /// 100 to 599.
     pub status: u16,
-    /// The version of the origin's message.
+    /// The version of the origin's message, as it was written for this reader.
     pub version: Version,
     /// How the body is framed, the request's method taken into account.
     pub framing: Framing,
@@ -20,11 +20,23 @@ pub struct ResponseHead {
     pub persistent: bool,
     /// The field lines.
     pub fields: Fields,
+    is_http2: bool,
     bytes: Bytes,
     reason: (u32, u32),
 }
 
 impl ResponseHead {
+    /// It came over HTTP/2, where the end of a body is told by itself and other requests have the
+    /// same connection.
+    pub fn over_http2(self) -> Self {
+        Self { is_http2: true, persistent: true, ..self }
+    }
+
+    /// How it is marked on its way onwards (RFC 9110, section 7.6.3).
+    pub fn via(&self) -> &'static str {
+        if self.is_http2 { "2 brim" } else { self.version.via() }
+    }
+
     /// The reason phrase as the origin wrote it, possibly empty.
     pub fn reason(&self) -> &[u8] {
         &self.bytes[self.reason.0 as usize..self.reason.1 as usize]
@@ -97,7 +109,8 @@ pub fn parse(
     let persistent = persistent(&fields, version)
         && framing != Framing::UntilClose
         && !(is_bodiless && announces_body);
-    Ok(Some(ResponseHead { status, version, framing, persistent, fields, bytes, reason }))
+    let is_http2 = false;
+    Ok(Some(ResponseHead { status, version, framing, persistent, fields, is_http2, bytes, reason }))
 }
 
 fn read_framing(

@@ -2,12 +2,14 @@
 
 mod client;
 mod gate;
+pub(crate) mod http2;
 pub(crate) mod operator;
 mod origin;
 mod program;
 
 pub(crate) use client::{Client, Response, read_response};
 pub(crate) use gate::Gate;
+pub(crate) use http2::{Call, Http2Origin};
 pub(crate) use operator::Operator;
 pub(crate) use origin::{Origin, Peer};
 pub(crate) use program::{Brim, Command, Finished};

@@ -7,12 +7,12 @@ use brim::access_log::AccessLog;
 use brim::admin::gatekeeper::Gatekeeper;
 use brim::config::{self, Settings};
 use brim::edge::Edge;
-use brim::engine::{Engine, Event, Found, Request, Ticket};
+use brim::engine::{Engine, Event, Found, Order, Request, Ticket};
 use brim::metrics::Metrics;
 use brim::rules::cache_control::Demands;
 use brim::rules::key::Key;
 use brim::rules::policy;
-use brim::rules::purging::{self, Wish};
+use brim::rules::purging::{self, Shares, Wish};
 use brim::rules::site::SiteMap;
 use brim::wire::HeadLimits;
 use brim::wire::request::{Parser, RequestHead};
@@ -75,7 +75,7 @@ fn answer_a_hit(bencher: divan::Bencher, len: usize) {
     let metrics = Metrics::new(&["*".into()], &[]);
     let (log, _writer) = AccessLog::open(&config::AccessLog::Off, metrics).expect("a log");
     let settings = Arc::new(settings(origin(len)));
-    let engine = Engine::new(&settings, None, log.metrics().clone()).expect("an engine");
+    let engine = Engine::new(&settings, None, None, log.metrics().clone()).expect("an engine");
     let sites = Arc::new(SiteMap::new(&settings.sites));
     let gatekeeper = Arc::new(Gatekeeper::new(None, log.metrics().clone()));
     let edge = Edge::new(settings, engine, sites, gatekeeper, log, TaskTracker::new());
@@ -111,7 +111,7 @@ fn look_up(bencher: divan::Bencher, rules: usize) {
     let _entered = runtime.enter();
     let settings = settings(origin(1024));
     let metrics = Metrics::new(&["*".into()], &[]);
-    let engine = Engine::new(&settings, None, metrics.clone()).expect("an engine");
+    let engine = Engine::new(&settings, None, None, metrics.clone()).expect("an engine");
     let head = Parser::default().next(&mut BytesMut::from(REQUEST), &HeadLimits::default());
     let head: RequestHead = head.expect("good").expect("whole");
     let site = &settings.sites[0];
@@ -141,8 +141,10 @@ fn look_up(bencher: divan::Bencher, rules: usize) {
             0 => Wish { prefixes: name("http://www.example.com/"), ..Wish::default() },
             _ => Wish { tags: name("tag-"), ..Wish::default() },
         };
-        let targets = purging::targets(&wish, &sites).expect("a good wish");
-        runtime.block_on(engine.purge(&wish, &targets, "bench"));
+        let targets = &purging::targets(&wish, &sites).expect("a good wish");
+        let (wish, shares) = (&wish, &Shares::default());
+        let order = Order { wish, targets, shares, by: "bench", hops: 0 };
+        runtime.block_on(engine.purge(&order));
     }
     assert_eq!(rules == 0, metrics.text().contains("brim_purge_rules 0\n"));
     assert!(matches!(look_up(), Found::Stored(..)));

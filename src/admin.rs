@@ -5,7 +5,7 @@
 //! | `GET /healthz` | 200: the process lives |
 //! | `GET /readyz` | 200: it takes requests, and a line about each thing that it does without; 503: it is shutting down |
 //! | `GET /metrics` | every counter, as Prometheus reads it |
-//! | `POST /purge` | makes what the body names forgotten: a receipt |
+//! | `POST /purge` | makes what the body names forgotten, on parents first: a receipt; 202: not yet on all |
 //! | `GET /purges`, `GET /purges/{id}` | the receipts, `?limit=` |
 //! | `GET /objects` | what is stored, `?prefix=`, `?tag=` or `?host=`, and `limit=` |
 //! | `GET /origins` | how the origins and their servers are, and why |
@@ -28,6 +28,7 @@ use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::rules::site::SiteMap;
 use crate::store::disk::{Disk, Health};
+use crate::upstream::HOPS;
 use answer::Answer;
 use async_trait::async_trait;
 use gatekeeper::{Entry, Gatekeeper};
@@ -213,6 +214,7 @@ impl Admin {
         peer: IpAddr,
     ) -> Answer {
         let uri = session.req_header().uri.clone();
+        let hops = session.get_header(HOPS).map(|told| told.as_bytes().to_vec());
         let (engine, sites) = (&self.engine, &self.sites);
         match route {
             Guarded::Purge => match Query::parse(uri.query(), &[]) {
@@ -220,7 +222,8 @@ impl Admin {
                 Ok(_) => match body::read(session).await {
                     Err(refusal) => refusal,
                     Ok(body) => {
-                        purges::purge(engine, sites, &body, peer, || self.why_volatile()).await
+                        let asked = purges::Asked { body: &body, hops: hops.as_deref(), peer };
+                        purges::purge(engine, sites, asked, || self.why_volatile()).await
                     }
                 },
             },

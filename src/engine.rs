@@ -4,7 +4,8 @@
 //! `lookup` decides which of the answers, `fill` fetches, `in_flight` knows who is fetching what,
 //! `arrival` is a content on its way to its readers, `spill` takes it to the disk where memory cannot
 //! hold it, `object` and `body` are what is stored, `stored_form` is how the disk keeps it, `tiers`
-//! moves it between memory and disk, `purge` makes it forgotten, `notes` remembers for a while what
+//! moves it between memory and disk, `purge` makes it forgotten, `parents` has that done by parents,
+//! `notes` remembers for a while what
 //! is not worth waiting for.
 
 mod arrival;
@@ -17,6 +18,7 @@ mod ledger;
 mod lookup;
 mod notes;
 mod object;
+mod parents;
 mod passed;
 mod pinned;
 mod purge;
@@ -32,8 +34,9 @@ pub use held::{Held, Preview};
 pub use in_flight::{Answer, Event, Ticket, Verdict};
 pub use lookup::{Found, Request};
 pub use object::{Head, Object};
+pub use parents::{OfParent, ParentState};
 pub use passed::{Passed, Posted, is_safe};
-pub use purge::{Kinds, Receipt};
+pub use purge::{Kinds, Order, Receipt};
 pub use stored_form::{Kept, KeptBody, is_gone, read, read_left};
 
 use crate::config::Settings;
@@ -51,6 +54,7 @@ use in_flight::InFlight;
 use ledger::Ledger;
 use notes::Notes;
 use object::Variants;
+use parents::Parents;
 use pinned::Pinned;
 use receipts::Receipts;
 use std::io;
@@ -79,6 +83,7 @@ pub struct Engine {
     in_flight: InFlight,
     notes: Notes,
     receipts: Receipts,
+    parents: Parents,
     last_purge: AtomicU64,
     sweep: Sweep,
     pinned: Arc<Pinned>,
@@ -91,9 +96,10 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An empty cache in front of the origins of these settings.
+    /// An empty cache in front of the origins of these settings. `token` is the operator's.
     pub fn new(
         settings: &Settings,
+        token: Option<String>,
         disk: Option<Arc<Disk>>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Arc<Self>> {
@@ -110,9 +116,11 @@ impl Engine {
         let purges = store.purges().clone();
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let upstream = Upstream::new(&settings.origins, token, metrics.clone())?;
         let engine = Arc::new(Self {
             identity: Identity::new(random),
-            upstream: Upstream::new(&settings.origins, metrics.clone())?,
+            parents: Parents::of(&upstream),
+            upstream,
             store,
             in_flight: InFlight::new(purges.clone()),
             notes: Notes::new(purges),
@@ -128,6 +136,8 @@ impl Engine {
             moves: Semaphore::new(MOVES_MAX),
             metrics: metrics.clone(),
         });
+        // Before anybody asks for anything: what parents owe.
+        engine.find_old_receipts();
         let probed = Arc::downgrade(&engine);
         metrics.set_cache_probe(move || {
             probed.upgrade().map_or_else(CacheReport::default, |engine| engine.report())

@@ -126,6 +126,8 @@ pub struct Metrics {
     fills_in_flight: IntGauge,
     /// By `PurgeKind`.
     purges: [IntCounter; PurgeKind::LABELS.len()],
+    parent_purges: [IntCounter; 2],
+    parent_purges_pending: IntGauge,
     admin_denied: IntCounter,
     cache_probe: OnceLock<CacheProbe>,
     purge_rules: IntGauge,
@@ -162,6 +164,13 @@ impl Metrics {
             "brim_purges_total",
             "Items of purges that are in force, by what they name.",
             &["kind"],
+        );
+        let parent_purges = counters(
+            &registry,
+            "brim_parent_purges_total",
+            "Purges that parents have acknowledged, at once or later, and those that they have not at \
+             once.",
+            &["result"],
         );
         let sites = std::iter::once(NO_SITE).chain(sites.iter().map(String::as_str));
         Arc::new(Self {
@@ -202,6 +211,15 @@ impl Metrics {
                 IntGauge::new("brim_fills_in_flight", "Fetches for the cache that are under way."),
             ),
             purges: PurgeKind::LABELS.map(|kind| purges.with_label_values(&[kind])),
+            parent_purges: ["purged", "pending"]
+                .map(|result| parent_purges.with_label_values(&[result])),
+            parent_purges_pending: registered(
+                &registry,
+                IntGauge::new(
+                    "brim_parent_purges_pending",
+                    "Purges that parents have not acknowledged yet; they are asked for nothing else.",
+                ),
+            ),
             admin_denied: registered(
                 &registry,
                 IntCounter::new(
@@ -295,6 +313,16 @@ impl Metrics {
     /// So many items of this kind were purged.
     pub fn purged(&self, kind: PurgeKind, items: u64) {
         self.purges[kind as usize].inc_by(items);
+    }
+
+    /// A parent was asked for a purge. Whether it has acknowledged it.
+    pub fn parent_purge(&self, is_acknowledged: bool) {
+        self.parent_purges[usize::from(!is_acknowledged)].inc();
+    }
+
+    /// So many purges are owed by parents.
+    pub fn set_parent_purges_pending(&self, count: u64) {
+        set(&self.parent_purges_pending, count);
     }
 
     /// Somebody did not bring the operator's token.
@@ -447,6 +475,9 @@ mod tests {
             "brim_purges_total{kind=\"tag\"}",
             "brim_purges_total{kind=\"host\"}",
             "brim_purges_total{kind=\"all\"}",
+            "brim_parent_purges_total{result=\"purged\"}",
+            "brim_parent_purges_total{result=\"pending\"}",
+            "brim_parent_purges_pending",
             "brim_admin_denied_total",
         ] {
             assert!(has(&metrics, &format!("{series} 0")), "{series}");

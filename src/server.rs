@@ -97,7 +97,9 @@ impl Brim {
         self.connections = settings.server.limits.connections;
         self.disk = settings.cache.disk.as_ref().map(open_disk).transpose()?;
         let settings = Arc::new(settings);
-        let engine = Engine::new(&settings, self.disk.clone(), log.metrics().clone())?;
+        let token = gatekeeper.token().map(str::to_owned);
+        let engine = Engine::new(&settings, token, self.disk.clone(), log.metrics().clone())?;
+        self.server.add_service(background_service("parents", Reminder(engine.clone())));
         let sites = Arc::new(SiteMap::new(&settings.sites));
         let (running, keeper) = (self.running.clone(), Arc::new(gatekeeper.of_another_door()));
         let edge = Edge::new(settings, engine.clone(), sites.clone(), keeper, log, running);
@@ -181,6 +183,19 @@ fn listen(address: &SocketAddr) -> io::Result<TcpListener> {
     net::bind(&socket, address)?;
     net::listen(&socket, LISTEN_BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Goes on with what the last run has left to be done, without being asked.
+struct Reminder(Arc<Engine>);
+
+#[async_trait]
+impl BackgroundService for Reminder {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        tokio::select! {
+            () = self.0.remind_parents() => {}
+            _ = shutdown.changed() => {}
+        }
+    }
 }
 
 /// A service with sockets that are bound already.

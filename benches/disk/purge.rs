@@ -4,12 +4,12 @@
 use crate::segment_log;
 use crate::table::Goal;
 use brim::config::{self, Settings};
-use brim::engine::{Engine, Event, Found, Receipt, Request};
+use brim::engine::{Engine, Event, Found, Order, Receipt, Request};
 use brim::metrics::Metrics;
 use brim::rules::cache_control::Demands;
 use brim::rules::key::Key;
 use brim::rules::policy;
-use brim::rules::purging::{self, Wish};
+use brim::rules::purging::{self, Shares, Wish};
 use brim::rules::site::SiteMap;
 use brim::store::disk::{Content, Disk};
 use brim::wire::HeadLimits;
@@ -70,14 +70,16 @@ async fn with(folder: &Path, objects: u64) -> [Row; 5] {
     let disk = segment_log::open(folder, 8 << 30);
     segment_log::recovered(&disk).await;
     let metrics = Metrics::new(&["*".into()], &[]);
-    let engine = Engine::new(&settings, Some(disk.clone()), metrics).expect("an engine");
+    let engine = Engine::new(&settings, None, Some(disk.clone()), metrics).expect("an engine");
     fill(&engine, &settings, &disk, objects).await;
     println!("{objects} objects: {} on the disk", disk.stats().entries);
     let sites = SiteMap::new(&settings.sites);
     let purge = async |wish: Wish| {
-        let targets = purging::targets(&wish, &sites).expect("a good wish");
+        let targets = &purging::targets(&wish, &sites).expect("a good wish");
+        let (wish, shares) = (&wish, &Shares::of(&wish, &sites));
         let began = Instant::now();
-        let receipt: Receipt = engine.purge(&wish, &targets, "bench").await;
+        let order = Order { wish, targets, shares, by: "bench", hops: 0 };
+        let receipt: Receipt = engine.purge(&order).await;
         assert!(receipt.durable, "{receipt:?}");
         began.elapsed().as_secs_f64() * 1e6
     };

@@ -48,6 +48,11 @@ impl Gatekeeper {
         Self { token, metrics, guessers: Mutex::default() }
     }
 
+    /// What it takes, for those who have to be brought the same.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     /// For another door, whose guessers do not keep anybody out here.
     #[must_use]
     pub fn of_another_door(&self) -> Self {

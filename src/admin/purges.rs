@@ -3,9 +3,10 @@
 use super::answer::Answer;
 use super::query::Query;
 use super::wish;
-use crate::engine::{Engine, Preview, Receipt};
-use crate::rules::purging::{self, Wish};
+use crate::engine::{Engine, Order, Preview, Receipt};
+use crate::rules::purging::{self, Shares};
 use crate::rules::site::SiteMap;
+use crate::upstream::HOPS_MAX;
 use serde::Serialize;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,9 +16,20 @@ use tokio::time::timeout;
 /// A purge that waits goes through everything first.
 const DONE_WITHIN: Duration = Duration::from_secs(90);
 
+/// What somebody has asked for.
+pub(super) struct Asked<'a> {
+    pub(super) body: &'a [u8],
+    /// How many Brims it has come through, as the last one says.
+    pub(super) hops: Option<&'a [u8]>,
+    pub(super) peer: IpAddr,
+}
+
 #[derive(Serialize)]
 struct Previewed {
     dry_run: bool,
+    /// Where there are any that would be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parents: Option<&'static str>,
     #[serde(flatten)]
     preview: Preview,
 }
@@ -37,25 +49,33 @@ struct Receipts {
 pub(super) async fn purge(
     engine: &Arc<Engine>,
     sites: &SiteMap,
-    body: &[u8],
-    peer: IpAddr,
+    asked: Asked<'_>,
     why_volatile: impl FnOnce() -> String,
 ) -> Answer {
-    let found = wish::parse(body)
+    let hops = match hops(asked.hops) {
+        Ok(hops) => hops,
+        Err(refusal) => return refusal,
+    };
+    let found = wish::parse(asked.body)
         .and_then(|wish| purging::targets(&wish, sites).map(|targets| (wish, targets)));
     let (wish, targets) = match found {
         Ok(found) => found,
         Err(message) => return Answer::error(400, &message),
     };
+    let shares = Shares::of(&wish, sites);
     if wish.dry_run {
+        let parents = engine.has_parents_for(&shares).then_some("not asked");
         return match timeout(DONE_WITHIN, engine.would_purge(&targets)).await {
-            Ok(preview) => Answer::json(200, &Previewed { dry_run: true, preview }),
+            Ok(preview) => Answer::json(200, &Previewed { dry_run: true, parents, preview }),
             Err(_) => too_slow("nothing was purged"),
         };
     }
-    let engine = engine.clone();
+    let (engine, by) = (engine.clone(), format!("admin {}", asked.peer.to_canonical()));
     // A purge that has begun ends, whether or not somebody waits for it.
-    let purge = tokio::spawn(async move { purged(&engine, &wish, &targets, peer).await });
+    let purge = tokio::spawn(async move {
+        let (wish, targets, shares, by) = (&wish, &targets, &shares, &*by);
+        engine.purge(&Order { wish, targets, shares, by, hops }).await
+    });
     match timeout(DONE_WITHIN, purge).await {
         Ok(Ok(receipt)) => acknowledged(receipt, why_volatile),
         Ok(Err(error)) => {
@@ -66,19 +86,21 @@ pub(super) async fn purge(
     }
 }
 
-async fn purged(
-    engine: &Arc<Engine>,
-    wish: &Wish,
-    targets: &purging::Targets,
-    peer: IpAddr,
-) -> Receipt {
-    engine.purge(wish, targets, &format!("admin {}", peer.to_canonical())).await
+/// How many Brims a purge has come through.
+fn hops(told: Option<&[u8]>) -> Result<u32, Answer> {
+    let Some(told) = told else { return Ok(0) };
+    let hops = std::str::from_utf8(told).ok().and_then(|told| told.parse().ok());
+    hops.filter(|hops| *hops <= HOPS_MAX).ok_or_else(|| {
+        let message = "the purge comes through too many parents: do some name each other?";
+        Answer::error(508, message)
+    })
 }
 
-/// What may come back with the next start is no success.
+/// What may come back with the next start is no success, and what parents still may have is not yet
+/// one.
 fn acknowledged(receipt: Receipt, why_volatile: impl FnOnce() -> String) -> Answer {
     if receipt.durable {
-        return Answer::json(200, &receipt);
+        return Answer::json(receipt.status(), &receipt);
     }
     let error = format!("in force, but not on stable storage: {}", why_volatile());
     Answer::json(503, &Volatile { error, receipt })
@@ -132,6 +154,7 @@ mod tests {
             at_most_more: 0,
             done: true,
             durable,
+            parents: Vec::new(),
         };
         let answer = |durable| acknowledged(receipt(durable), || "no space".into());
         let good = serde_json::to_value(receipt(true)).expect("JSON");

@@ -9,6 +9,7 @@ use crate::rules::purging::Wish;
 use door::Key;
 use std::process::ExitCode;
 use std::time::Duration;
+use telling::Told;
 
 const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
 /// Longer than the edge takes in any case.
@@ -23,9 +24,15 @@ struct Answer {
 /// Sends the wish to the edge behind the door; for machines, the answer is printed as it came.
 pub(crate) fn purge(wish: &Wish, door: &Door, is_json: bool) -> ExitCode {
     match door.key().and_then(|key| purged(wish, &key, is_json)) {
-        Ok(told) => {
-            telling::say(&told);
-            ExitCode::SUCCESS
+        Ok(Told { text, pending }) => {
+            telling::say(&text);
+            match pending {
+                None => ExitCode::SUCCESS,
+                Some(pending) => {
+                    eprintln!("brim: {pending}");
+                    ExitCode::FAILURE
+                }
+            }
         }
         Err(message) => {
             eprintln!("brim: {message}");
@@ -34,11 +41,11 @@ pub(crate) fn purge(wish: &Wish, door: &Door, is_json: bool) -> ExitCode {
     }
 }
 
-fn purged(wish: &Wish, key: &Key, is_json: bool) -> Result<String, String> {
+fn purged(wish: &Wish, key: &Key, is_json: bool) -> Result<Told, String> {
     let Answer { status, body } = ask(wish, key)?;
-    if status == 200 {
+    if matches!(status, 200 | 202) {
         let told = telling::of_success(&body, wish);
-        let told = if is_json { told.map(|_| body) } else { told };
+        let told = told.map(|told| if is_json { Told { text: body, ..told } } else { told });
         return told.ok_or_else(|| format!("http://{} does not answer as an edge does", key.admin));
     }
     let Some(why) = telling::of_failure(&body) else {

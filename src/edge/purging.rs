@@ -8,9 +8,9 @@ use super::shape::Story;
 use crate::access_log::Record;
 use crate::admin::gatekeeper::{Entry, Gatekeeper};
 use crate::config::Site;
-use crate::engine::Engine;
+use crate::engine::{Engine, Order};
 use crate::outcome::Outcome;
-use crate::rules::purging::{self, Targets, Wish};
+use crate::rules::purging::{self, Shares, Targets, Wish};
 use crate::rules::tags::{self, TooMany};
 use crate::wire::request::RequestHead;
 use http::Method;
@@ -51,15 +51,24 @@ impl Asked<'_> {
             }
         };
         let by = format!("front door {}", self.client);
-        let receipt = self.engine.purge(&wish, &targets, &by).await;
+        let shares = self.shares(&wish);
+        let (wish, targets, shares, by) = (&wish, &targets, &shares, &*by);
+        let receipt = self.engine.purge(&Order { wish, targets, shares, by, hops: 0 }).await;
         let (status, outcome, lines) = match receipt.durable {
-            true => (200, Outcome::Edge, ""),
+            true => (receipt.status(), Outcome::Edge, ""),
             false => (503, Outcome::Error("purge_not_durable"), SOON),
         };
         (record.status, record.outcome) = (status, outcome);
         let body = serde_json::to_string(&receipt).expect("a receipt is plain data") + "\n";
         let (content_type, story) = ("application/json", Story::new(outcome));
         Ok(Page { status, content_type, lines: lines.into(), body: body.into(), story })
+    }
+
+    /// What parents are asked for. Without a host a parent knows the URL by a name of its own.
+    fn shares(&self, wish: &Wish) -> Shares {
+        let is_nameless = wish.tags.is_empty() && self.head.authority().is_none();
+        let all = Wish { all: true, soft: wish.soft, ..Wish::default() };
+        Shares::of_site(if is_nameless { &all } else { wish }, self.site)
     }
 
     fn is_permitted(&self) -> Result<(), Own> {

@@ -1,8 +1,10 @@
-//! Purges: in force and on stable storage before they are acknowledged, whatever is stored.
+//! Purges: in force here and on parents, and on stable storage, before they are acknowledged, whatever
+//! is stored.
 
 use super::Engine;
+use super::parents::OfParent;
 use crate::metrics::PurgeKind;
-use crate::rules::purging::{Targets, Wish};
+use crate::rules::purging::{Shares, Targets, Wish};
 use crate::store::purges::Scope;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -10,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 /// To go through so many objects in memory is no work, and the receipt tells what went.
 const FEW_OBJECTS: u64 = 1000;
@@ -18,8 +20,24 @@ const FEW_OBJECTS: u64 = 1000;
 const READ_WITHIN: Duration = Duration::from_millis(100);
 /// One whose caller wants to know waits so long.
 const WAITS_FOR: Duration = Duration::from_secs(60);
+/// From the beginning of such a purge, for parents that could not be reached at once.
+const WAITS_FOR_PARENTS: Duration = Duration::from_secs(75);
 /// Of the items in a receipt, all together.
 const ITEMS_BYTES_MAX: usize = 4096;
+
+/// A purge that somebody asks for.
+pub struct Order<'a> {
+    /// In their words.
+    pub wish: &'a Wish,
+    /// What that means here.
+    pub targets: &'a Targets,
+    /// What of it concerns which origin.
+    pub shares: &'a Shares,
+    /// Who it is.
+    pub by: &'a str,
+    /// How many Brims it has come through.
+    pub hops: u32,
+}
 
 /// What a purge did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +64,9 @@ pub struct Receipt {
     pub done: bool,
     /// The end of the machine does not undo it.
     pub durable: bool,
+    /// What became of it at the parents that it concerns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<OfParent>,
 }
 
 /// Items of each kind.
@@ -64,9 +85,16 @@ pub struct Kinds {
 }
 
 impl Engine {
-    /// Makes what is meant forgotten, or stale. Ends when that is in force and on stable storage;
-    /// `durable` tells if it could not be brought there.
-    pub async fn purge(self: &Arc<Self>, wish: &Wish, targets: &Targets, by: &str) -> Receipt {
+    /// Makes what is meant forgotten, or stale, on parents before it is here. Ends when that is in
+    /// force and on stable storage; `durable` tells if it could not be brought there, `parents` who of
+    /// them has not acknowledged and is asked for nothing else.
+    pub async fn purge(self: &Arc<Self>, order: &Order<'_>) -> Receipt {
+        let &Order { wish, targets, shares, by, hops } = order;
+        let began = Instant::now();
+        let id = self.receipts.new_id();
+        // Whoever asks after the number below is drawn finds them without what is purged, or not at
+        // all.
+        let parents = self.purge_parents(shares, hops, &id).await;
         let now = SystemTime::now();
         let rules = scopes(targets, wish.soft);
         let on_disk = self.store.disk().map_or(0, |disk| disk.stats().entries);
@@ -76,7 +104,9 @@ impl Engine {
         };
         self.last_purge.fetch_max(number, Ordering::AcqRel);
         let at_most_more = if rules.is_empty() { 0 } else { on_disk };
-        self.receipts.add(number, self.new_receipt(wish, by, now, at_most_more));
+        let new_receipt = Receipt { id, parents, ..new_receipt(wish, by, now, at_most_more) };
+        self.receipts.add(number, new_receipt.clone());
+        self.tell_paid(&new_receipt.id);
         let is_quick = wish.wait || self.store.memory().entries() <= FEW_OBJECTS;
         if targets.is_everything() && !wish.soft {
             self.take_all_away(number);
@@ -92,10 +122,12 @@ impl Engine {
         if is_quick && !rules.is_empty() {
             self.swept(number, WAITS_FOR).await;
         }
+        if wish.wait {
+            self.paid(&new_receipt.id, WAITS_FOR_PARENTS.saturating_sub(began.elapsed())).await;
+        }
         let receipt = self.receipts.change(number, |receipt| receipt.durable = durable);
         // So many others came meanwhile that it is not kept any more.
-        let anew = || Receipt { durable, ..self.new_receipt(wish, by, now, at_most_more) };
-        let receipt = receipt.unwrap_or_else(anew);
+        let receipt = receipt.unwrap_or(Receipt { durable, ..new_receipt });
         let Receipt { id, by, objects, bytes, .. } = &receipt;
         let items = receipt.items.join(", ");
         self.count_purge(&receipt.kinds);
@@ -118,7 +150,7 @@ impl Engine {
 
     /// What can be found by its key goes at once.
     async fn take_away(&self, keys: &[Box<[u8]>], number: u64) {
-        let until = tokio::time::Instant::now() + READ_WITHIN;
+        let until = Instant::now() + READ_WITHIN;
         for key in keys {
             let mut there = self.store.get(key);
             // Only to be counted; while it is not known what the disk has, nobody waits for that.
@@ -173,6 +205,7 @@ impl Engine {
         let Some(disk) = self.store.disk() else { return true };
         if let Some(receipt) = self.receipts.change(number, |_| {}) {
             self.note_down(&receipt);
+            self.note_all_owed(&receipt.parents);
         }
         disk.removals_durable().await
     }
@@ -184,30 +217,6 @@ impl Engine {
             && let Ok(text) = serde_json::to_vec(&receipt)
         {
             disk.note_down(Bytes::from(text));
-        }
-    }
-
-    fn new_receipt(&self, wish: &Wish, by: &str, now: SystemTime, at_most_more: u64) -> Receipt {
-        let moment = Timestamp::try_from(now).unwrap_or_default();
-        let count = |items: &Vec<String>| items.len() as u64;
-        Receipt {
-            id: self.receipts.new_id(moment.as_microsecond().unsigned_abs()),
-            applied_at: format!("{moment:.3}"),
-            by: by.to_owned(),
-            kinds: Kinds {
-                urls: count(&wish.urls),
-                prefixes: count(&wish.prefixes),
-                tags: count(&wish.tags),
-                hosts: count(&wish.hosts),
-                all: wish.all,
-            },
-            items: items(wish),
-            soft: wish.soft,
-            objects: 0,
-            bytes: 0,
-            at_most_more,
-            done: false,
-            durable: false,
         }
     }
 
@@ -224,10 +233,39 @@ impl Engine {
     }
 
     /// The disk has those from before this start.
-    fn find_old_receipts(&self) {
+    pub(super) fn find_old_receipts(&self) {
         let notes = self.store.disk().map(|disk| disk.take_notes()).unwrap_or_default();
+        if notes.is_empty() {
+            return;
+        }
+        self.restore_owed(&notes);
         let read = |note: Bytes| serde_json::from_slice::<Receipt>(&note).ok();
         self.receipts.add_old(notes.into_iter().filter_map(read).collect());
+    }
+}
+
+fn new_receipt(wish: &Wish, by: &str, now: SystemTime, at_most_more: u64) -> Receipt {
+    let moment = Timestamp::try_from(now).unwrap_or_default();
+    let count = |items: &Vec<String>| items.len() as u64;
+    Receipt {
+        id: String::new(),
+        applied_at: format!("{moment:.3}"),
+        by: by.to_owned(),
+        kinds: Kinds {
+            urls: count(&wish.urls),
+            prefixes: count(&wish.prefixes),
+            tags: count(&wish.tags),
+            hosts: count(&wish.hosts),
+            all: wish.all,
+        },
+        items: items(wish),
+        soft: wish.soft,
+        objects: 0,
+        bytes: 0,
+        at_most_more,
+        done: false,
+        durable: false,
+        parents: Vec::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::purge::Receipt;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 /// Receipts that are kept.
 const RECEIPTS_MAX: usize = 1000;
@@ -21,8 +22,10 @@ struct State {
 }
 
 impl Receipts {
-    /// A name that is larger than all before: of a moment, in microseconds since 1970.
-    pub(super) fn new_id(&self, moment: u64) -> String {
+    /// A name that is larger than all before: of this moment, in microseconds since 1970.
+    pub(super) fn new_id(&self) -> String {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let moment = u64::try_from(since.as_micros()).unwrap_or(0);
         let mut state = self.lock();
         state.newest_id = moment.max(state.newest_id + 1);
         format!("{:x}", state.newest_id)
@@ -75,6 +78,14 @@ impl Receipts {
         let mut state = self.lock();
         let place = state.all.binary_search_by_key(&number, |(number, _)| *number).ok()?;
         let receipt = &mut state.all[place].1;
+        change(receipt);
+        Some(receipt.clone())
+    }
+
+    /// The same for one that may be from before this start.
+    pub(super) fn change_of(&self, id: &str, change: impl FnOnce(&mut Receipt)) -> Option<Receipt> {
+        let mut state = self.lock();
+        let (_, receipt) = state.all.iter_mut().find(|(_, receipt)| receipt.id == id)?;
         change(receipt);
         Some(receipt.clone())
     }

@@ -5,7 +5,10 @@
 
 mod place;
 mod prefix;
+mod sharing;
 mod url;
+
+pub use sharing::Shares;
 
 use super::site::SiteMap;
 use crate::config::Site;
@@ -24,23 +27,37 @@ const NAME_BYTES_MAX: usize = 60 * 1024;
 #[serde(default, deny_unknown_fields)]
 pub struct Wish {
     /// `http://host/path?query`, with all variants of it.
+    #[serde(skip_serializing_if = "is_unsaid")]
     pub urls: Vec<String>,
     /// Beginnings of URLs.
+    #[serde(skip_serializing_if = "is_unsaid")]
     pub prefixes: Vec<String>,
     /// Names that origins gave to their answers.
+    #[serde(skip_serializing_if = "is_unsaid")]
     pub tags: Vec<String>,
     /// `host` or `host:port`.
+    #[serde(skip_serializing_if = "is_unsaid")]
     pub hosts: Vec<String>,
     /// Everything.
+    #[serde(skip_serializing_if = "is_unsaid")]
     pub all: bool,
     /// Not gone, but stale from now on.
+    #[serde(skip_serializing_if = "is_unsaid")]
     pub soft: bool,
     /// `urls` mean their paths with any query, or none.
+    #[serde(skip_serializing_if = "is_unsaid")]
     pub all_queries: bool,
     /// Only tell what would go.
+    #[serde(skip_serializing_if = "is_unsaid")]
     pub dry_run: bool,
-    /// Answer when everything is counted.
+    /// Answer when everything is counted, and all parents have acknowledged.
+    #[serde(skip_serializing_if = "is_unsaid")]
     pub wait: bool,
+}
+
+/// Many wishes may have to be remembered: what says nothing is left out.
+fn is_unsaid<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The same as the cache knows it. An object is meant if any of these is about it.

@@ -2,6 +2,7 @@
 //! often another one may be tried.
 
 use super::Fault;
+use super::doors::Door;
 use super::health::{Change, Trouble};
 use super::server::Server;
 use super::tls::Tls;
@@ -37,6 +38,8 @@ pub(super) struct Pool {
     pub(super) position: usize,
     pub(super) settings: Arc<Origin>,
     pub(super) servers: Vec<Server>,
+    /// None, or one for each server.
+    pub(super) doors: Vec<Door>,
     pub(super) tls: Option<Tls>,
     order: Order,
     places: Arc<Semaphore>,
@@ -85,6 +88,7 @@ impl Pool {
                 .zip(settings.server_names())
                 .map(|(server, name)| Server::new(server, name))
                 .collect(),
+            doors: settings.admin.iter().cloned().map(Door::new).collect(),
             tls: Tls::of(&settings)?,
             order,
             places: Arc::new(Semaphore::new(settings.requests_max.min(Semaphore::MAX_PERMITS))),
@@ -130,7 +134,8 @@ impl Pool {
     pub(super) fn pick(&self, key: &[u8], tried: &[usize], now: Instant) -> Option<usize> {
         let ejection = &self.settings.ejection;
         let may_be_asked = |position: &usize| {
-            !tried.contains(position) && self.servers[*position].health.admits(now, ejection)
+            !(tried.contains(position) || self.is_kept_out(*position))
+                && self.servers[*position].health.admits(now, ejection)
         };
         match &self.order {
             Order::Only => Some(0).filter(may_be_asked),
@@ -153,9 +158,15 @@ impl Pool {
 
     /// Whether there is a server to ask that was not tried.
     pub(super) fn has_other(&self, tried: &[usize], now: Instant) -> bool {
-        let mut servers = self.servers.iter().enumerate();
-        servers
-            .any(|(position, server)| !tried.contains(&position) && server.health.would_admit(now))
+        self.servers.iter().enumerate().any(|(position, server)| {
+            !(tried.contains(&position) || self.is_kept_out(position))
+                && server.health.would_admit(now)
+        })
+    }
+
+    /// Whether a server may still have what was purged here.
+    pub(super) fn is_kept_out(&self, server: usize) -> bool {
+        self.doors.get(server).is_some_and(Door::is_owed)
     }
 
     fn in_order(
@@ -181,10 +192,14 @@ impl Pool {
         self.servers.iter().find_map(of).unwrap_or(Fault::Down)
     }
 
+    /// Whether a server is asked like the others.
+    pub(super) fn is_in(&self, server: usize) -> bool {
+        self.servers[server].health.is_in() && !self.is_kept_out(server)
+    }
+
     /// Whether this is the only server that is in.
     fn is_last(&self, server: usize) -> bool {
-        let others = self.servers.iter().enumerate().filter(|(position, _)| *position != server);
-        !others.into_iter().any(|(_, other)| other.health.is_in())
+        !(0..self.servers.len()).any(|other| other != server && self.is_in(other))
     }
 
     /// A server gave no answer.

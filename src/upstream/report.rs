@@ -40,7 +40,7 @@ struct ServerReport {
     name: String,
     url: String,
     weight: usize,
-    /// `in`, `ejected` or `down`.
+    /// `in`, `ejected`, `down`, or `unpurged` where it may still have what was purged here.
     state: &'static str,
     /// When it ceased to be in.
     since: Option<String>,
@@ -82,7 +82,7 @@ impl Upstream {
         let gauges = |pool: &std::sync::Arc<Pool>| OriginGauges {
             requests: pool.requests(),
             waiting: pool.waiting(),
-            servers_in: pool.servers.iter().map(|server| server.health.is_in()).collect(),
+            servers_in: (0..pool.servers.len()).map(|server| pool.is_in(server)).collect(),
         };
         self.pools.iter().map(gauges).collect()
     }
@@ -101,13 +101,15 @@ fn origin(pool: &Pool, now: Now) -> OriginReport {
         requests: pool.requests(),
         waiting: pool.waiting(),
         limits: Limits { requests: settings.requests_max, queue: settings.queue_max },
-        servers: pool.servers.iter().map(|of| server(of, now)).collect(),
+        servers: (0..pool.servers.len()).map(|position| server(pool, position, now)).collect(),
     }
 }
 
-fn server(server: &Server, now: Now) -> ServerReport {
+fn server(pool: &Pool, position: usize, now: Now) -> ServerReport {
+    let (server, is_kept_out) = (&pool.servers[position], pool.is_kept_out(position));
     let Condition { standing, failures, check } = server.health.condition(now.instant);
     let (state, since, left) = match standing {
+        Standing::In if is_kept_out => ("unpurged", None, None),
         Standing::In => ("in", None, None),
         Standing::Ejected { since, left, .. } => ("ejected", Some(since), Some(left)),
         Standing::Down { since, .. } => ("down", Some(since), None),
@@ -119,7 +121,7 @@ fn server(server: &Server, now: Now) -> ServerReport {
         state,
         since: since.map(|since| now.told(since)),
         for_seconds: left.map(whole_seconds),
-        reason: reason(standing),
+        reason: reason(standing, is_kept_out),
         failures,
         requests: server.requests(),
         check: check.map(|Check { at, result }| CheckReport {
@@ -130,19 +132,20 @@ fn server(server: &Server, now: Now) -> ServerReport {
     }
 }
 
-fn reason(standing: Standing) -> Option<String> {
+fn reason(standing: Standing, is_kept_out: bool) -> Option<String> {
     match standing {
-        Standing::In => None,
+        Standing::In => is_kept_out.then(|| "purge_pending".to_owned()),
         Standing::Ejected { fault, .. } => Some(fault.label().to_owned()),
         Standing::Down { trouble, .. } => Some(trouble.to_string()),
     }
 }
 
 fn trouble(pool: &Pool, now: Instant) -> Option<String> {
-    let standings = pool.servers.iter().map(|of| (&of.name, of.health.condition(now).standing));
-    let out: Vec<String> = standings
-        .filter_map(|(name, standing)| Some(format!("{name}: {}", reason(standing)?)))
-        .collect();
+    let why_out = |(position, server): (usize, &Server)| {
+        let standing = server.health.condition(now).standing;
+        Some(format!("{}: {}", server.name, reason(standing, pool.is_kept_out(position))?))
+    };
+    let out: Vec<String> = pool.servers.iter().enumerate().filter_map(why_out).collect();
     let (origin, list) = (&pool.settings.name, out.join(", "));
     match (out.len(), pool.servers.len()) {
         (0, _) => None,

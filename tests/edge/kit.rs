@@ -5,6 +5,7 @@ mod gate;
 pub(crate) mod http2;
 pub(crate) mod operator;
 mod origin;
+pub(crate) mod parents;
 mod program;
 
 pub(crate) use client::{Client, Response, read_response};
@@ -12,6 +13,7 @@ pub(crate) use gate::Gate;
 pub(crate) use http2::{Call, Http2Origin};
 pub(crate) use operator::Operator;
 pub(crate) use origin::{Origin, Peer};
+pub(crate) use parents::Tiers;
 pub(crate) use program::{Brim, Command, Finished};
 
 use std::time::Duration;

@@ -32,6 +32,8 @@ mod passing;
 mod purge_api;
 mod purge_command;
 mod purge_crashes;
+mod purge_parents;
+mod purge_parents_down;
 mod purge_races;
 mod purges;
 mod purges_in_flight;

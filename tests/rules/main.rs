@@ -14,6 +14,7 @@ mod keys;
 mod kit;
 mod loops;
 mod operators;
+mod purge_shares;
 mod purging;
 mod ranges;
 mod storing;

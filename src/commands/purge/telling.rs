@@ -1,6 +1,6 @@
 //! What a person is told of a purge.
 
-use crate::engine::Receipt;
+use crate::engine::{OfParent, ParentState, Receipt};
 use crate::rules::purging::Wish;
 use bytesize::ByteSize;
 use serde::Deserialize;
@@ -12,6 +12,16 @@ struct Preview {
     bytes: u64,
     sample: Vec<String>,
     complete: bool,
+    /// Said where there are any.
+    parents: Option<String>,
+}
+
+/// What is said of an edge's good answer.
+#[derive(Debug, PartialEq)]
+pub(super) struct Told {
+    pub(super) text: String,
+    /// What is not done yet.
+    pub(super) pending: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -25,12 +35,17 @@ pub(super) fn say(lines: &str) {
 }
 
 /// A good answer; `None` if it is none of an edge.
-pub(super) fn of_success(body: &str, wish: &Wish) -> Option<String> {
+pub(super) fn of_success(body: &str, wish: &Wish) -> Option<Told> {
     if wish.dry_run {
         let preview = serde_json::from_str(body).ok()?;
-        return Some(of_preview(&preview, wish.soft));
+        return Some(Told { text: of_preview(&preview, wish.soft), pending: None });
     }
-    serde_json::from_str(body).ok().map(|receipt| of_receipt(&receipt))
+    let receipt: Receipt = serde_json::from_str(body).ok()?;
+    let mut text = of_receipt(&receipt);
+    for parent in &receipt.parents {
+        text += &format!("\n{}", of_parent(parent, receipt.soft));
+    }
+    Some(Told { text, pending: of_pending(&receipt) })
 }
 
 /// What an edge says of a failure; `None` if it is no edge that has answered.
@@ -59,6 +74,37 @@ fn of_receipt(receipt: &Receipt) -> String {
     told
 }
 
+fn of_parent(parent: &OfParent, is_soft: bool) -> String {
+    let url = &parent.url;
+    match parent.state {
+        ParentState::Purged => {
+            let what = if is_soft { "made stale" } else { "purged" };
+            let of_purge = parent.id.as_ref().map(|id| format!(" (purge {id})"));
+            let (objects, bytes) = (parent.objects.unwrap_or(0), parent.bytes.unwrap_or(0));
+            let weighed = weighed(objects, bytes);
+            format!("parent {url}: {what} {weighed}{}", of_purge.unwrap_or_default())
+        }
+        ParentState::Pending => {
+            let why = parent.error.as_deref().unwrap_or("it has not acknowledged");
+            format!("parent {url}: pending: {why}")
+        }
+    }
+}
+
+fn of_pending(receipt: &Receipt) -> Option<String> {
+    let urls: Vec<&str> = receipt.pending().map(|parent| parent.url.as_str()).collect();
+    let last = urls.last()?;
+    let becomes = match urls.len() {
+        1 => "it is tried again, and not asked for anything else until then",
+        _ => "they are tried again, and not asked for anything else until then",
+    };
+    let all = match &urls[..urls.len() - 1] {
+        [] => (*last).to_owned(),
+        others => format!("{} and {last}", others.join(", ")),
+    };
+    Some(format!("not yet at {all}; {becomes} (GET /purges/{} tells when)", receipt.id))
+}
+
 fn of_preview(preview: &Preview, is_soft: bool) -> String {
     let what = if is_soft { "would make stale" } else { "would purge" };
     let at_least = if preview.complete { "" } else { "at least " };
@@ -69,6 +115,9 @@ fn of_preview(preview: &Preview, is_soft: bool) -> String {
     let is_all = preview.complete && preview.sample.len() as u64 >= preview.objects;
     if !is_all && !preview.sample.is_empty() {
         told += "\n  ...";
+    }
+    if preview.parents.is_some() {
+        told += "\nparents were not asked";
     }
     told
 }
@@ -92,7 +141,11 @@ mod tests {
 
     #[test]
     fn a_receipt_is_a_line_or_two() {
-        let told = |text: String| of_success(&text, &Wish::default()).expect("a receipt");
+        let told = |text: String| {
+            let told = of_success(&text, &Wish::default()).expect("a receipt");
+            assert_eq!(told.pending, None);
+            told.text
+        };
         let first = "3 objects, 12.4 KiB (purge 65e, on stable storage)";
         assert_eq!(told(receipt(false, 0)), format!("purged: {first}"));
         assert_eq!(
@@ -109,14 +162,38 @@ mod tests {
     }
 
     #[test]
+    fn each_parent_is_a_line_and_what_is_missing_a_sentence() {
+        let parents = r#""durable":true,"parents":[
+            {"url":"http://p:1","state":"purged","id":"9","objects":1,"bytes":5},
+            {"url":"http://q:1","state":"pending","error":"refused"}]}"#;
+        let text = receipt(false, 0).replace("\"durable\":true}", parents);
+        let told = of_success(&text, &Wish::default()).expect("a receipt");
+        let lines: Vec<&str> = told.text.lines().skip(1).collect();
+        let expected = [
+            "parent http://p:1: purged 1 object, 5 B (purge 9)",
+            "parent http://q:1: pending: refused",
+        ];
+        assert_eq!(lines, expected);
+        let sentence = "not yet at http://q:1; it is tried again, and not asked for anything else \
+                        until then (GET /purges/65e tells when)";
+        assert_eq!(told.pending.as_deref(), Some(sentence));
+        let both = text.replace("purged\",\"id", "pending\",\"id");
+        let told = of_success(&both, &Wish::default()).expect("a receipt");
+        let pending = told.pending.expect("pending");
+        assert!(pending.starts_with("not yet at http://p:1 and http://q:1; they"), "{pending}");
+    }
+
+    #[test]
     fn a_preview_counts_and_shows_some() {
         let wish = Wish { dry_run: true, ..Wish::default() };
-        let told = |text: &str| of_success(text, &wish).expect("a preview");
+        let told = |text: &str| of_success(text, &wish).expect("a preview").text;
         let all =
             r#"{"dry_run":true,"objects":1,"bytes":5,"sample":["http://a/"],"complete":true}"#;
         assert_eq!(told(all), "would purge: 1 object, 5 B\n  http://a/");
         let some = r#"{"objects":2,"bytes":5,"sample":["http://a/"],"complete":false}"#;
         assert_eq!(told(some), "would purge: at least 2 objects, 5 B\n  http://a/\n  ...");
+        let parents = all.replace("{\"dry_run\"", "{\"parents\":\"not asked\",\"dry_run\"");
+        assert_eq!(told(&parents), format!("{}\nparents were not asked", told(all)));
     }
 
     #[test]

@@ -198,6 +198,11 @@ impl Brim {
         Operator { admin: self.admin(), token: self.token() }
     }
 
+    /// Who knows the token that the edge has from elsewhere.
+    pub(crate) fn operator_with(&self, token: &str) -> Operator {
+        Operator { admin: self.admin(), token: token.to_owned() }
+    }
+
     /// What a series of the metrics says now; 0 where there is none.
     pub(crate) fn metric(&self, series: &str) -> u64 {
         let text = Client::connect(self.admin()).ask(super::get("/metrics")).text();

@@ -1,0 +1,469 @@
+//! Purges on parents: they are asked before the edge drops its own copy, or it would fill itself
+//! with what they still have.
+//!
+//! A parent that has not acknowledged a purge owes it. Until it has, it is asked for nothing else,
+//! and for the purge again and again. What is owed survives a restart where there is a disk tier.
+//! Without one an edge forgets it, as it forgets what it has in memory: it may then be given by a
+//! parent what was purged while nobody reached that.
+
+mod debts;
+
+use super::Engine;
+use super::purge::Receipt;
+use crate::rules::purging::{Shares, Wish};
+use crate::upstream::{HOPS_MAX, ParentDoor, Upstream};
+use bytes::Bytes;
+use debts::{Debt, Debts};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// So long a purge waits for parents that are well, as far as is known.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
+/// For one that owes others, too.
+const LATE_WITHIN: Duration = Duration::from_secs(1);
+/// Of each tier further up, so that its answer is here before the patience below is over.
+const LESS_PER_HOP: Duration = Duration::from_secs(1);
+/// Purges that are brought to one parent at one time: its listener has few places.
+const AT_ONE_TIME: usize = 8;
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+/// After so many purges, what is owed is noted again, before it is among the oldest notes.
+const NOTED_EVERY: u64 = 16;
+/// How often it is looked whether the disk has told of debts.
+const LOOKED_FOR_EVERY: Duration = Duration::from_secs(10);
+/// Of what a parent says is wrong.
+const ERROR_BYTES_MAX: usize = 300;
+
+/// What became of a purge at one parent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfParent {
+    /// Its admin listener.
+    pub url: String,
+    /// Whether it has acknowledged.
+    pub state: ParentState,
+    /// Its own receipt's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Objects that it had taken away when it acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<u64>,
+    /// What they weighed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Why it has not acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Whether a parent has acknowledged a purge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ParentState {
+    /// It has, and its own parents have.
+    Purged,
+    /// It has not, and is asked for nothing else until it has.
+    Pending,
+}
+
+/// All doors of parents, and what is owed at each.
+pub(super) struct Parents {
+    debtors: Vec<Arc<Debtor>>,
+    /// How often something owed was paid.
+    paid: watch::Sender<u64>,
+    noted: AtomicU64,
+}
+
+/// A parent, under whatever names the configuration has for it.
+struct Debtor {
+    url: String,
+    doors: Vec<ParentDoor>,
+    /// Those that lead there.
+    origins: Vec<usize>,
+    places: Semaphore,
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    debts: Debts,
+    /// Somebody sees to it that they are paid.
+    has_worker: bool,
+}
+
+/// A parent's receipt, as far as it is of interest.
+#[derive(Deserialize)]
+struct Told {
+    id: String,
+    objects: u64,
+    bytes: u64,
+}
+
+#[derive(Deserialize)]
+struct Complaint {
+    error: String,
+}
+
+/// Why a parent has not acknowledged.
+struct NotYet {
+    why: String,
+    /// It has answered; another purge may be none of its troubles.
+    is_answer: bool,
+}
+
+/// What is owed at one door, as it is noted.
+#[derive(Serialize, Deserialize)]
+struct Owed {
+    owed_at: String,
+    purges: Vec<Debt>,
+}
+
+impl Parents {
+    pub(super) fn of(upstream: &Upstream) -> Self {
+        let mut by_url = BTreeMap::<_, Vec<_>>::new();
+        for door in upstream.doors() {
+            by_url.entry(door.url.clone()).or_default().push(door);
+        }
+        let debtor = |(url, doors): (String, Vec<ParentDoor>)| {
+            let origins = doors.iter().flat_map(|door| door.origins.iter().copied());
+            Arc::new(Debtor {
+                url,
+                origins: origins.collect::<BTreeSet<_>>().into_iter().collect(),
+                doors,
+                places: Semaphore::new(AT_ONE_TIME),
+                state: Mutex::default(),
+                wake: Notify::new(),
+            })
+        };
+        let debtors = by_url.into_iter().map(debtor).collect();
+        Self { debtors, paid: watch::Sender::new(0), noted: AtomicU64::new(0) }
+    }
+
+    fn owe(&self, id: &str) -> bool {
+        self.debtors.iter().any(|debtor| debtor.lock().debts.has(id))
+    }
+
+    fn at(&self, url: &str) -> Option<&Arc<Debtor>> {
+        self.debtors.iter().find(|debtor| debtor.url == url)
+    }
+}
+
+impl Debtor {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn patience(&self, hops: u32) -> Duration {
+        match self.lock().debts.count() {
+            0 => ACKNOWLEDGED_WITHIN.saturating_sub(LESS_PER_HOP * hops.min(HOPS_MAX)),
+            _ => LATE_WITHIN,
+        }
+    }
+}
+
+impl Receipt {
+    /// How a purge that is in force here is answered.
+    pub fn status(&self) -> u16 {
+        if self.pending().next().is_some() { 202 } else { 200 }
+    }
+
+    /// Parents that have not acknowledged.
+    pub fn pending(&self) -> impl Iterator<Item = &OfParent> {
+        self.parents.iter().filter(|parent| parent.state == ParentState::Pending)
+    }
+}
+
+impl Engine {
+    /// Whether a purge would be brought to parents.
+    pub fn has_parents_for(&self, shares: &Shares) -> bool {
+        let debtors = &self.parents.debtors;
+        debtors.iter().any(|debtor| shares.of_origins(&debtor.origins).is_some())
+    }
+
+    /// Has parents purge what concerns them, all at once. Those that have not acknowledged are asked
+    /// for nothing else afterwards.
+    pub(super) async fn purge_parents(
+        self: &Arc<Self>,
+        shares: &Shares,
+        hops: u32,
+        id: &str,
+    ) -> Vec<OfParent> {
+        let mut asking = JoinSet::new();
+        for (position, debtor) in self.parents.debtors.iter().enumerate() {
+            let Some(wish) = shares.of_origins(&debtor.origins) else { continue };
+            let (engine, debtor, id) = (self.clone(), debtor.clone(), id.to_owned());
+            asking.spawn(async move {
+                let told = engine.purge_parent(position, &debtor, &wish, hops, &id).await;
+                (position, told)
+            });
+        }
+        let mut told = asking.join_all().await;
+        told.sort_unstable_by_key(|(position, _)| *position);
+        told.into_iter().map(|(_, told)| told).collect()
+    }
+
+    async fn purge_parent(
+        self: &Arc<Self>,
+        position: usize,
+        debtor: &Arc<Debtor>,
+        wish: &Wish,
+        hops: u32,
+        id: &str,
+    ) -> OfParent {
+        let patience = debtor.patience(hops);
+        let asked = timeout(patience, async {
+            let _place = debtor.places.acquire().await;
+            self.ask(debtor, wish, hops, patience).await
+        });
+        let why = format!("no answer in {patience:?}");
+        let asked = asked.await.unwrap_or(Err(NotYet { why, is_answer: false }));
+        self.metrics.parent_purge(asked.is_ok());
+        match asked {
+            Ok(told) => {
+                if debtor.lock().debts.count() > 0 {
+                    // It is there: what it owes can be tried, too.
+                    debtor.wake.notify_one();
+                }
+                told
+            }
+            Err(NotYet { why, .. }) => {
+                let mut state = debtor.lock();
+                state.debts.add(id, wish, hops);
+                self.keep_out(debtor, true);
+                drop(state);
+                self.have_paid(position, RETRY_FIRST);
+                OfParent::pending(&debtor.url, why)
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        debtor: &Debtor,
+        wish: &Wish,
+        hops: u32,
+        within: Duration,
+    ) -> Result<OfParent, NotYet> {
+        let url = &debtor.url;
+        let told = match serde_json::to_vec(wish) {
+            Ok(body) => {
+                self.upstream.ask_for_purge(&debtor.doors[0], &body, hops + 1, within).await
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        let told = told.map_err(|why| {
+            tracing::warn!(parent = url, why, "a parent cannot be reached for a purge");
+            NotYet { why, is_answer: false }
+        })?;
+        let receipt = serde_json::from_slice::<Told>(&told.body).ok();
+        let why = match (told.status, receipt) {
+            (200, Some(Told { id, objects, bytes })) => {
+                let (url, state) = (url.clone(), ParentState::Purged);
+                let (objects, bytes) = (Some(objects), Some(bytes));
+                return Ok(OfParent { url, state, id: Some(id), objects, bytes, error: None });
+            }
+            (200, None) => "it does not answer as an edge does".to_owned(),
+            (202, _) => "parents of its own have not acknowledged".to_owned(),
+            (status, _) => match serde_json::from_slice::<Complaint>(&told.body) {
+                Ok(Complaint { error }) => format!("it answers with {status}: {}", cut(error)),
+                Err(_) => format!("it answers with {status}"),
+            },
+        };
+        if (400..500).contains(&told.status) {
+            tracing::error!(parent = url, why, "a parent does not take purges from here");
+        } else {
+            tracing::warn!(parent = url, why, "a parent has not acknowledged a purge");
+        }
+        Err(NotYet { why, is_answer: true })
+    }
+
+    fn keep_out(&self, debtor: &Debtor, is_owed: bool) {
+        debtor.doors.iter().for_each(|door| self.upstream.keep_out(door, is_owed));
+    }
+
+    /// Somebody sees to it that a parent is asked again.
+    fn have_paid(self: &Arc<Self>, position: usize, first: Duration) {
+        let debtor = &self.parents.debtors[position];
+        let mut state = debtor.lock();
+        if !state.has_worker && state.debts.count() > 0 {
+            state.has_worker = true;
+            tokio::spawn(work_off(Arc::downgrade(self), position, first));
+        }
+        drop(state);
+        self.count_owed();
+    }
+
+    /// Asks for each of what a parent owes. Whether something of it was paid; `None`: nothing is
+    /// left.
+    async fn try_debts(&self, position: usize) -> Option<bool> {
+        let debtor = &self.parents.debtors[position];
+        let (mut last, mut has_paid) = (0, false);
+        loop {
+            let next = debtor.lock().debts.behind(last);
+            let Some(debt) = next else { break };
+            last = debt.number;
+            match self.ask(debtor, &debt.wish, debt.hops, ACKNOWLEDGED_WITHIN).await {
+                Ok(told) => {
+                    has_paid = true;
+                    self.is_paid(debtor, debt.number, &told);
+                }
+                Err(NotYet { why, is_answer }) => {
+                    for id in &debt.ids {
+                        self.tell_receipt(id, &OfParent::pending(&debtor.url, why.clone()));
+                    }
+                    if !is_answer {
+                        break;
+                    }
+                }
+            }
+        }
+        let mut state = debtor.lock();
+        if state.debts.count() > 0 {
+            return Some(has_paid);
+        }
+        state.has_worker = false;
+        None
+    }
+
+    fn is_paid(&self, debtor: &Debtor, number: u64, told: &OfParent) {
+        self.find_old_receipts();
+        let mut state = debtor.lock();
+        let Some(ids) = state.debts.pay(number) else { return };
+        if state.debts.count() == 0 {
+            self.keep_out(debtor, false);
+            tracing::info!(parent = debtor.url, "a parent has made up for all purges");
+        }
+        drop(state);
+        self.metrics.parent_purge(true);
+        self.count_owed();
+        for id in ids {
+            if let Some(receipt) = self.tell_receipt(&id, told) {
+                self.note_down(&receipt);
+            }
+        }
+        self.note_owed(debtor);
+        self.parents.paid.send_modify(|paid| *paid += 1);
+    }
+
+    fn tell_receipt(&self, id: &str, told: &OfParent) -> Option<Receipt> {
+        self.receipts.change_of(id, |receipt| {
+            let own = receipt.parents.iter_mut().filter(|own| own.url == told.url);
+            own.for_each(|own| *own = told.clone());
+        })
+    }
+
+    /// What was paid before there was a receipt to tell it.
+    pub(super) fn tell_paid(&self, id: &str) {
+        self.receipts.change_of(id, |receipt| {
+            for own in &mut receipt.parents {
+                let debtor = self.parents.at(&own.url);
+                let is_owed = debtor.is_some_and(|debtor| debtor.lock().debts.has(id));
+                if own.state == ParentState::Pending && !is_owed {
+                    (own.state, own.error) = (ParentState::Purged, None);
+                }
+            }
+        });
+    }
+
+    /// Waits until all parents have acknowledged a purge, but no longer than so.
+    pub(super) async fn paid(&self, id: &str, patience: Duration) {
+        let mut paid = self.parents.paid.subscribe();
+        let _ = timeout(patience, paid.wait_for(|_| !self.parents.owe(id))).await;
+    }
+
+    fn count_owed(&self) {
+        let owed = self.parents.debtors.iter().map(|debtor| debtor.lock().debts.count() as u64);
+        self.metrics.set_parent_purges_pending(owed.sum());
+    }
+
+    /// For the next start: what is owed at one door, the last such note counts.
+    fn note_owed(&self, debtor: &Debtor) {
+        let owed = debtor.lock().debts.all();
+        let owed = Owed { owed_at: debtor.url.clone(), purges: owed };
+        if let Some(disk) = self.store.disk()
+            && let Ok(text) = serde_json::to_vec(&owed)
+        {
+            disk.note_down(Bytes::from(text));
+        }
+    }
+
+    /// Notes what is owed because of these, and all that is owed every now and then.
+    pub(super) fn note_all_owed(&self, told: &[OfParent]) {
+        let noted = self.parents.noted.fetch_add(1, Ordering::Relaxed);
+        for debtor in &self.parents.debtors {
+            let is_new =
+                |told: &OfParent| told.url == debtor.url && told.state == ParentState::Pending;
+            let is_due = noted.is_multiple_of(NOTED_EVERY) && debtor.lock().debts.count() > 0;
+            if is_due || told.iter().any(is_new) {
+                self.note_owed(debtor);
+            }
+        }
+    }
+
+    /// A note from before this start that is no receipt. In force before anybody is asked for
+    /// anything, if the disk was there at the start.
+    pub(super) fn restore_owed(&self, notes: &[Bytes]) {
+        for debtor in &self.parents.debtors {
+            let read = |note: &Bytes| serde_json::from_slice::<Owed>(note).ok();
+            let mut of_door = notes.iter().rev().filter_map(read);
+            let Some(Owed { purges, .. }) = of_door.find(|owed| owed.owed_at == debtor.url) else {
+                continue;
+            };
+            let mut state = debtor.lock();
+            state.debts.restore(purges);
+            if state.debts.count() > 0 {
+                self.keep_out(debtor, true);
+            }
+        }
+        self.count_owed();
+    }
+
+    /// Has parents make up for what they owe from before this start. Never ends.
+    pub async fn remind_parents(self: &Arc<Self>) {
+        loop {
+            // The disk may have come later than the start.
+            self.find_old_receipts();
+            for position in 0..self.parents.debtors.len() {
+                self.have_paid(position, Duration::ZERO);
+            }
+            tokio::time::sleep(LOOKED_FOR_EVERY).await;
+        }
+    }
+}
+
+impl OfParent {
+    fn pending(url: &str, why: String) -> Self {
+        let (url, state) = (url.to_owned(), ParentState::Pending);
+        Self { url, state, id: None, objects: None, bytes: None, error: Some(why) }
+    }
+}
+
+/// Until nothing is owed any more.
+async fn work_off(engine: Weak<Engine>, position: usize, first: Duration) {
+    let mut pause = first;
+    loop {
+        let Some(debtor) = engine.upgrade().map(|engine| engine.parents.debtors[position].clone())
+        else {
+            return;
+        };
+        // The engine may end meanwhile.
+        let _ = timeout(pause, debtor.wake.notified()).await;
+        let Some(engine) = engine.upgrade() else { return };
+        match engine.try_debts(position).await {
+            None => return,
+            Some(true) => pause = RETRY_FIRST,
+            Some(false) => pause = (pause * 2).clamp(RETRY_FIRST, RETRY_MAX),
+        }
+    }
+}
+
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(ERROR_BYTES_MAX));
+    text
+}

@@ -117,6 +117,8 @@ impl Task {
                 if let (Stop::Abandoned, Some(place)) = (&stop, answer.place()) {
                     self.keep(&answer, place, keeping);
                 }
+                // Before it is known to be broken: nobody new joins it.
+                self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {});
                 return answer.arrival.finish(Over::Broken(stop.fault()));
             }
         };

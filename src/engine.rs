@@ -34,9 +34,9 @@ pub use held::{Held, Preview};
 pub use in_flight::{Answer, Event, Ticket, Verdict};
 pub use lookup::{Found, Request};
 pub use object::{Head, Object};
-pub use parents::{OfParent, ParentState};
 pub use passed::{Passed, Posted, is_safe};
-pub use purge::{Kinds, Order, Receipt};
+pub use purge::Order;
+pub use receipts::{Kinds, OfParent, ParentState, Receipt};
 pub use stored_form::{Kept, KeptBody, is_gone, read, read_left};
 
 use crate::config::Settings;

@@ -9,7 +9,7 @@
 mod debts;
 
 use super::Engine;
-use super::purge::Receipt;
+use super::receipts::{OfParent, ParentState, Receipt};
 use crate::rules::purging::{Shares, Wish};
 use crate::upstream::{HOPS_MAX, ParentDoor, Upstream};
 use bytes::Bytes;
@@ -39,37 +39,6 @@ const NOTED_EVERY: u64 = 16;
 const LOOKED_FOR_EVERY: Duration = Duration::from_secs(10);
 /// Of what a parent says is wrong.
 const ERROR_BYTES_MAX: usize = 300;
-
-/// What became of a purge at one parent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OfParent {
-    /// Its admin listener.
-    pub url: String,
-    /// Whether it has acknowledged.
-    pub state: ParentState,
-    /// Its own receipt's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// Objects that it had taken away when it acknowledged.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub objects: Option<u64>,
-    /// What they weighed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<u64>,
-    /// Why it has not acknowledged.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-}
-
-/// Whether a parent has acknowledged a purge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ParentState {
-    /// It has, and its own parents have.
-    Purged,
-    /// It has not, and is asked for nothing else until it has.
-    Pending,
-}
 
 /// All doors of parents, and what is owed at each.
 pub(super) struct Parents {
@@ -164,18 +133,6 @@ impl Debtor {
             0 => ACKNOWLEDGED_WITHIN.saturating_sub(LESS_PER_HOP * hops.min(HOPS_MAX)),
             _ => LATE_WITHIN,
         }
-    }
-}
-
-impl Receipt {
-    /// How a purge that is in force here is answered.
-    pub fn status(&self) -> u16 {
-        if self.pending().next().is_some() { 202 } else { 200 }
-    }
-
-    /// Parents that have not acknowledged.
-    pub fn pending(&self) -> impl Iterator<Item = &OfParent> {
-        self.parents.iter().filter(|parent| parent.state == ParentState::Pending)
     }
 }
 
@@ -434,13 +391,6 @@ impl Engine {
             }
             tokio::time::sleep(LOOKED_FOR_EVERY).await;
         }
-    }
-}
-
-impl OfParent {
-    fn pending(url: &str, why: String) -> Self {
-        let (url, state) = (url.to_owned(), ParentState::Pending);
-        Self { url, state, id: None, objects: None, bytes: None, error: Some(why) }
     }
 }
 

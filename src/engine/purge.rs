@@ -2,13 +2,12 @@
 //! is stored.
 
 use super::Engine;
-use super::parents::OfParent;
+use super::receipts::{Kinds, Receipt};
 use crate::metrics::PurgeKind;
 use crate::rules::purging::{Shares, Targets, Wish};
 use crate::store::purges::Scope;
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -37,51 +36,6 @@ pub struct Order<'a> {
     pub by: &'a str,
     /// How many Brims it has come through.
     pub hops: u32,
-}
-
-/// What a purge did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
-    /// Its name; later ones are larger.
-    pub id: String,
-    /// When it came into force (RFC 3339).
-    pub applied_at: String,
-    /// Who asked for it.
-    pub by: String,
-    /// What was named, of each kind.
-    pub kinds: Kinds,
-    /// The first of the items, each behind its kind.
-    pub items: Vec<String>,
-    /// Stale instead of gone.
-    pub soft: bool,
-    /// Objects that it has taken away so far.
-    pub objects: u64,
-    /// What they weighed.
-    pub bytes: u64,
-    /// Objects on the disk that it may turn out to be about when they are met.
-    pub at_most_more: u64,
-    /// Memory has been gone through.
-    pub done: bool,
-    /// The end of the machine does not undo it.
-    pub durable: bool,
-    /// What became of it at the parents that it concerns.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parents: Vec<OfParent>,
-}
-
-/// Items of each kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kinds {
-    /// URLs.
-    pub urls: u64,
-    /// Prefixes.
-    pub prefixes: u64,
-    /// Tags.
-    pub tags: u64,
-    /// Hosts.
-    pub hosts: u64,
-    /// Everything.
-    pub all: bool,
 }
 
 impl Engine {

@@ -1,12 +1,108 @@
 //! What was purged lately, and what came of it.
 
-use super::purge::Receipt;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 /// Receipts that are kept.
 const RECEIPTS_MAX: usize = 1000;
+
+/// What a purge did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Its name; later ones are larger.
+    pub id: String,
+    /// When it came into force (RFC 3339).
+    pub applied_at: String,
+    /// Who asked for it.
+    pub by: String,
+    /// What was named, of each kind.
+    pub kinds: Kinds,
+    /// The first of the items, each behind its kind.
+    pub items: Vec<String>,
+    /// Stale instead of gone.
+    pub soft: bool,
+    /// Objects that it has taken away so far.
+    pub objects: u64,
+    /// What they weighed.
+    pub bytes: u64,
+    /// Objects on the disk that it may turn out to be about when they are met.
+    pub at_most_more: u64,
+    /// Memory has been gone through.
+    pub done: bool,
+    /// The end of the machine does not undo it.
+    pub durable: bool,
+    /// What became of it at the parents that it concerns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<OfParent>,
+}
+
+/// Items of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kinds {
+    /// URLs.
+    pub urls: u64,
+    /// Prefixes.
+    pub prefixes: u64,
+    /// Tags.
+    pub tags: u64,
+    /// Hosts.
+    pub hosts: u64,
+    /// Everything.
+    pub all: bool,
+}
+
+/// What became of a purge at one parent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfParent {
+    /// Its admin listener.
+    pub url: String,
+    /// Whether it has acknowledged.
+    pub state: ParentState,
+    /// Its own receipt's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Objects that it had taken away when it acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<u64>,
+    /// What they weighed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Why it has not acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Whether a parent has acknowledged a purge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ParentState {
+    /// It has, and its own parents have.
+    Purged,
+    /// It has not, and is asked for nothing else until it has.
+    Pending,
+}
+
+impl Receipt {
+    /// How a purge that is in force here is answered.
+    pub fn status(&self) -> u16 {
+        if self.pending().next().is_some() { 202 } else { 200 }
+    }
+
+    /// Parents that have not acknowledged.
+    pub fn pending(&self) -> impl Iterator<Item = &OfParent> {
+        self.parents.iter().filter(|parent| parent.state == ParentState::Pending)
+    }
+}
+
+impl OfParent {
+    /// It has not acknowledged, because of this.
+    pub(super) fn pending(url: &str, why: String) -> Self {
+        let (url, state) = (url.to_owned(), ParentState::Pending);
+        Self { url, state, id: None, objects: None, bytes: None, error: Some(why) }
+    }
+}
 
 /// The last ones, by the number of their purge.
 #[derive(Default)]

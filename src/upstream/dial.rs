@@ -1,9 +1,8 @@
 //! A new connection to a server: the first of its addresses that answers, and TLS over it.
 
 use super::Fault;
-use super::server::Server;
 use super::tls::Tls;
-use crate::config::{Http2, Origin, Place};
+use crate::config::{Http2, Origin, OriginServer, Place};
 use pingora::protocols::ALPN;
 use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::Stream as Socket;
@@ -47,26 +46,27 @@ impl NotConnected {
     }
 }
 
-/// Connects. Only HTTP/1.1 can be upgraded to other protocols.
+/// Connects to one of these addresses, or to the server's socket. Only HTTP/1.1 can be upgraded to
+/// other protocols.
 pub(super) async fn dial(
-    server: &Server,
+    server: &OriginServer,
+    addresses: &[SocketAddr],
     origin: &Origin,
     tls: Option<&Tls>,
     needs_http1: bool,
 ) -> Result<Dialled, NotConnected> {
-    let (socket, address) = match &server.settings.place {
+    let (socket, address) = match &server.place {
         Place::Unix(path) => (to_socket(path, origin.connect_timeout).await?, None),
         Place::Net(..) => {
-            let addresses = server.addresses(origin.connect_timeout).await;
-            let (stream, address) = to_network(&addresses, origin.connect_timeout).await?;
+            let (stream, address) = to_network(addresses, origin.connect_timeout).await?;
             (Socket::from(stream), Some(address))
         }
     };
-    let Some(tls) = tls.filter(|_| server.settings.tls) else {
+    let Some(tls) = tls.filter(|_| server.tls) else {
         let is_http2 = origin.http2 == Http2::Always && !needs_http1;
         return Ok(Dialled { stream: Box::new(socket), is_http2, address });
     };
-    let name = tls.name(&server.settings);
+    let name = tls.name(server);
     let shaking = handshake(tls.connector(needs_http1), name, socket);
     let stream = match timeout(origin.tls_timeout, shaking).await {
         Ok(Ok(stream)) => stream,

@@ -2,7 +2,6 @@
 //! that to us is not asked for anything else.
 
 use super::Upstream;
-use super::dial::dial;
 use super::server::Server;
 use crate::config::{Origin, OriginServer};
 use crate::transport::{self, BodyReader, Reader};
@@ -113,7 +112,7 @@ impl Upstream {
         };
         let pool = &self.pools[door.server.0];
         let server = &pool.doors[door.server.1].server;
-        let dialled = dial(server, &pool.settings, pool.tls.as_ref(), true).await;
+        let dialled = server.dial(&pool.settings, pool.tls.as_ref(), true).await;
         let dialled = match dialled {
             Ok(dialled) => dialled,
             Err(not_connected) => {

@@ -5,31 +5,26 @@
 //! no more are opened at one time than those who wait will fill. What the server breaks off, or
 //! refuses a stream on, gets no more requests; what has been silent gets them on probation: a PING
 //! has to be answered in time. `driver` keeps one connection going, `message` says heads in either
-//! language, `stream` is one request and its answer.
+//! language, `stream` is one request and its answer, `opening` finds streams for requests.
 
 mod driver;
 mod message;
+pub(super) mod opening;
 mod stream;
 
 pub(super) use stream::{Incoming, Outgoing, halves};
 
-use super::Fault;
-use super::dial::{Dialled, NotConnected, dial};
-use super::pool::Pool;
-use crate::wire::HeadLimits;
+use super::dial::{Dialled, NotConnected};
 use bytes::Bytes;
-use driver::Driver;
-use h2::client::{Builder, SendRequest};
+use h2::client::SendRequest;
 use pingora::protocols::Stream;
-use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 /// Streams on one connection, also where the server would have more. What all of them may have on
 /// its way at one time, unread, fits into the window of the connection: a client that does not read
@@ -89,6 +84,8 @@ struct Opening {
 }
 
 type Opened = Result<Protocol, NotConnected>;
+
+type Connection = h2::client::Connection<Stream, Bytes>;
 
 /// What a new connection turned out to speak.
 #[derive(Clone)]
@@ -303,164 +300,6 @@ impl Shelf {
         self.last_id += 1;
         self.last_id
     }
-}
-
-/// What there is for a request to a server that may speak HTTP/2.
-pub(super) enum Found {
-    Two(Taken),
-    /// It speaks HTTP/1.1; the connection that showed it, for the first who asks.
-    One(Option<Dialled>),
-}
-
-/// A stream on a connection to this server, a newer one than that.
-pub(super) async fn find(
-    pool: &Arc<Pool>,
-    position: usize,
-    newer_than: u64,
-    is_repeatable: bool,
-) -> Result<Found, NotConnected> {
-    let server = &pool.servers[position];
-    for _ in 0..=ROUNDS_MAX {
-        let addresses = server.addresses(pool.settings.connect_timeout).await;
-        let mut opened = match take_or_wait(pool, position, newer_than, &addresses) {
-            Ok(taken) => {
-                // What can only be asked once is not asked on a connection that may be dead.
-                if is_repeatable || taken.1.lives().await {
-                    return Ok(Found::Two(taken));
-                }
-                continue;
-            }
-            Err(opened) => opened,
-        };
-        let opened = match opened.wait_for(Option::is_some).await {
-            Ok(opened) => opened.clone(),
-            Err(_) => None,
-        };
-        match opened {
-            Some(Ok(Protocol::Two)) => {}
-            Some(Ok(Protocol::One(dialled))) => {
-                let mut dialled = dialled.lock().unwrap_or_else(PoisonError::into_inner);
-                return Ok(Found::One(dialled.take()));
-            }
-            Some(Err(not_connected)) => return Err(not_connected),
-            None => return Err(no_http2("nobody opens a connection any more".to_owned())),
-        }
-    }
-    Err(no_http2("there is no room on its connections".to_owned()))
-}
-
-/// A stream, or an opening to wait for, this one's own if need be.
-fn take_or_wait(
-    pool: &Arc<Pool>,
-    position: usize,
-    newer_than: u64,
-    addresses: &[SocketAddr],
-) -> Result<Taken, watch::Receiver<Option<Opened>>> {
-    let mut shelf = pool.servers[position].http2.lock();
-    if let Some(taken) = shelf.take(newer_than, addresses) {
-        return Ok(taken);
-    }
-    if let Some(opened) = shelf.join() {
-        return Err(opened);
-    }
-    let (tell, opened) = watch::channel(None);
-    let id = shelf.next_id();
-    shelf.openings.push(Opening { waiting: 1, opened: opened.clone() });
-    // Others wait for it, too, if this one does not any more.
-    let pool = pool.clone();
-    tokio::spawn(async move {
-        let opened = open(&pool, position, id).await;
-        tell.send_replace(Some(opened));
-    });
-    Err(opened)
-}
-
-async fn open(pool: &Arc<Pool>, position: usize, id: u64) -> Opened {
-    let server = &pool.servers[position];
-    let dialled = dial(server, &pool.settings, pool.tls.as_ref(), false).await?;
-    server.http2.is_refused.store(!dialled.is_http2, Ordering::Relaxed);
-    if !dialled.is_http2 {
-        return Ok(Protocol::One(Arc::new(Mutex::new(Some(dialled)))));
-    }
-    let live = begin(pool, position, id, dialled).await?;
-    server.http2.put(id, live);
-    Ok(Protocol::Two)
-}
-
-/// Makes use of a connection that turned out to speak HTTP/2.
-pub(super) async fn adopt(
-    pool: &Arc<Pool>,
-    position: usize,
-    dialled: Dialled,
-) -> Result<Taken, NotConnected> {
-    let connections = &pool.servers[position].http2;
-    connections.is_refused.store(false, Ordering::Relaxed);
-    let id = connections.lock().next_id();
-    let live = begin(pool, position, id, dialled).await?;
-    let taken = live.take().ok_or_else(|| no_http2("it allows no streams".to_owned()))?;
-    connections.put(id, live);
-    Ok(taken)
-}
-
-/// Says hello, and waits for the server's: before it nobody knows how many streams it allows, or
-/// whether it speaks HTTP/2 at all.
-async fn begin(
-    pool: &Arc<Pool>,
-    position: usize,
-    id: u64,
-    dialled: Dialled,
-) -> Result<Live, NotConnected> {
-    let Dialled { stream, address, .. } = dialled;
-    let within = pool.settings.connect_timeout;
-    let (requests, connection) = match timeout(within, shake_hands(stream)).await {
-        Ok(Ok(begun)) => begun,
-        Ok(Err(error)) => return Err(no_http2(format!("HTTP/2: {error}"))),
-        Err(_) => {
-            let reason = format!("no HTTP/2 within {within:?}");
-            return Err(NotConnected { fault: Fault::ConnectTimeout, reason });
-        }
-    };
-    if requests.current_max_send_streams() == 0 {
-        return Err(no_http2("it allows no streams".to_owned()));
-    }
-    let usage = Arc::new(Usage::new());
-    let driver = Driver {
-        id,
-        usage: usage.clone(),
-        connections: Arc::downgrade(&pool.servers[position].http2),
-        idle_timeout: pool.settings.idle_timeout,
-        pong_within: within,
-    };
-    tokio::spawn(driver.run(connection));
-    Ok(Live { id, address, requests, usage })
-}
-
-type Connection = h2::client::Connection<Stream, Bytes>;
-
-async fn shake_hands(stream: Stream) -> Result<(SendRequest<Bytes>, Connection), h2::Error> {
-    let (requests, mut connection) = Builder::new()
-        .enable_push(false)
-        .initial_max_send_streams(UNTOLD)
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(FRAME_BYTES_MAX)
-        .max_header_list_size(HeadLimits::OF_ANSWERS.head_bytes_max as u32)
-        .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
-        .max_concurrent_reset_streams(BROKEN_OFF_MAX)
-        .handshake(stream)
-        .await?;
-    poll_fn(|context| match Pin::new(&mut connection).poll(context) {
-        Poll::Ready(Ok(())) => Poll::Ready(Err(h2::Reason::NO_ERROR.into())),
-        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-        Poll::Pending if requests.current_max_send_streams() != UNTOLD => Poll::Ready(Ok(())),
-        Poll::Pending => Poll::Pending,
-    })
-    .await?;
-    Ok((requests, connection))
-}
-
-fn no_http2(reason: String) -> NotConnected {
-    NotConnected { fault: Fault::Unreachable, reason }
 }
 
 #[cfg(test)]

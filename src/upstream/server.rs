@@ -1,9 +1,11 @@
 //! One server of an origin.
 
 use super::addresses::Addresses;
+use super::dial::{Dialled, NotConnected, dial};
 use super::health::Health;
 use super::http2::Connections;
-use crate::config::{OriginServer, Place};
+use super::tls::Tls;
+use crate::config::{Origin, OriginServer, Place};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,6 +56,17 @@ impl Server {
             Some(addresses) => addresses.find(within).await,
             None => Arc::default(),
         }
+    }
+
+    /// A connection that nobody has used.
+    pub(super) async fn dial(
+        &self,
+        origin: &Origin,
+        tls: Option<&Tls>,
+        needs_http1: bool,
+    ) -> Result<Dialled, NotConnected> {
+        let addresses = self.addresses(origin.connect_timeout).await;
+        dial(&self.settings, &addresses, origin, tls, needs_http1).await
     }
 
     /// Where it was when it was last looked for.

@@ -1,8 +1,8 @@
 //! The way of one request from server to server until one of them answers.
 
-use super::dial::{NotConnected, dial};
+use super::dial::NotConnected;
 use super::exchange::{Connection, Destination};
-use super::http2::{self, Found};
+use super::http2::opening::{self, Found};
 use super::pool::Pool;
 use super::server::Peer;
 use super::{Fault, Upstream};
@@ -179,7 +179,7 @@ impl Way<'_> {
         if self.may_share(pool, position) {
             let newer_than = anew.map_or(0, |anew| anew.connection);
             let is_repeatable = self.asking.is_repeatable;
-            match http2::find(pool, position, newer_than, is_repeatable).await? {
+            match opening::find(pool, position, newer_than, is_repeatable).await? {
                 Found::Two(taken) => {
                     let mut connection = Connection::http2(taken, pool.clone(), position);
                     connection.to.is_reused &= anew.is_none();
@@ -306,9 +306,9 @@ pub(super) async fn connect_anew(
     needs_http1: bool,
 ) -> Result<Connection, NotConnected> {
     let server = &pool.servers[position];
-    let dialled = dial(server, &pool.settings, pool.tls.as_ref(), needs_http1).await?;
+    let dialled = server.dial(&pool.settings, pool.tls.as_ref(), needs_http1).await?;
     if dialled.is_http2 {
-        let taken = http2::adopt(pool, position, dialled).await?;
+        let taken = opening::adopt(pool, position, dialled).await?;
         return Ok(Connection::http2(taken, pool.clone(), position));
     }
     let peer = Peer { server: (pool.position, position), address: dialled.address };

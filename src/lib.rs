@@ -3,11 +3,11 @@
 //! 1. `server` bound the sockets; Pingora accepts a connection and hands it to
 //! 2. `edge::connection`, which reads bytes until
 //! 3. `wire::request` finds one whole head in them, or a reason to refuse it;
-//! 4. `rules::site` names the site of its host;
+//! 4. `rules::site` names the site of its host, `rules::loops` finds out whether it was here before;
 //! 5. `rules::key` says what it asks for; a GET or HEAD is `edge::serve`'s, which asks
 //! 6. `engine::lookup`: stored in `store`, in memory or on the disk (then it is answered at once), on
 //!    its way (`in_flight`), or to be fetched by a `fill`, a task of its own that takes a connection from
-//! 7. `upstream`, sends the head that `rules::forwarding` wrote, reads the answer's head
+//! 7. `upstream`, from one server to the next until one answers, sends the head that `rules::forwarding` wrote, reads the answer's head
 //!    (`wire::response`), has `rules::storing` judge it, and feeds its body (`wire::body` over
 //!    `transport`) to all who wait, through an `arrival`.
 //! 8. PURGE and BAN are `edge::purging`'s. Everything else is `edge::pass`'s, which streams both bodies

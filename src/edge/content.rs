@@ -68,6 +68,14 @@ impl Content<'_> {
         }
     }
 
+    /// How long the whole is, where that is known.
+    pub(super) fn total(&self) -> Option<u64> {
+        match self {
+            Self::Stored(object) => Some(object.body.total()),
+            Self::Arriving { answer, .. } => answer.total,
+        }
+    }
+
     /// The head of the response whose content it is.
     pub(super) fn head(&self) -> &Arc<Head> {
         match self {

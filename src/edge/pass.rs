@@ -188,7 +188,13 @@ impl Job<'_> {
         }
         let mut way = self.upstream().way(self.asking());
         loop {
-            let mut connection = way.next().await.map_err(|fault| self.end_of(fault))?;
+            let next = tokio::select! {
+                biased;
+                next = way.next() => next,
+                // Whoever has gone waits for nothing.
+                () = transport::broken(client.reader) => return Err(End::Broken("client_gone")),
+            };
+            let mut connection = next.map_err(|fault| self.end_of(fault))?;
             match self.exchange(&mut way, &mut connection, client, record).await {
                 Ok(answered) => {
                     if answered.connection_can_be_reused {
@@ -217,6 +223,7 @@ impl Job<'_> {
             // Nothing of such a request is used up by sending it.
             is_repeatable: head.is_idempotent() && !head.framing.has_body() && !head.upgrade,
             needs_http1: head.upgrade,
+            takes_place: !(head.framing.has_body() || head.upgrade),
             method: head.method.as_str(),
             target: head.target(),
         }
@@ -297,7 +304,8 @@ impl Job<'_> {
             (true, false) => upload.ends_as(UploadState::Done),
             (true, true) => {}
         }
-        let head = match self.final_head(answer, client.writer, &mut upload).await {
+        let told = to.in_time(self.final_head(answer, client.writer, &mut upload)).await;
+        let head = match told.unwrap_or(Err(Headless::Fault(Fault::Overtime))) {
             Ok(head) => head,
             Err(Headless::End(end)) => return Err(end.into()),
             Err(Headless::Fault(fault)) => {
@@ -340,7 +348,10 @@ impl Job<'_> {
         let mut to_client = Outgoing { writer: client.writer, encoding };
         let download = pump(answer, &mut to_client, &head.fields, keeping.as_mut());
         match upload.beside(download).await {
-            Ok(()) => keeping.into_iter().for_each(Posted::finish),
+            Ok(()) => {
+                way.is_over(to);
+                keeping.into_iter().for_each(Posted::finish);
+            }
             Err(PumpError::Write(error)) => return Err(End::of_write(&error).into()),
             Err(PumpError::Read(error)) => {
                 let fault = Fault::of_body(&error);
@@ -363,7 +374,10 @@ impl Job<'_> {
 
     /// A server gave no answer: perhaps another one does.
     fn failed(&self, way: &mut Way<'_>, to: &Destination, fault: Fault) -> Failed {
-        if way.failed(to, fault) { Failed::TryAgain } else { Failed::For(self.end_of(fault)) }
+        match way.failed(to, fault) {
+            Ok(()) => Failed::TryAgain,
+            Err(fault) => Failed::For(self.end_of(fault)),
+        }
     }
 
     /// What an answer means for what is stored: an unsafe request that succeeds makes it out of

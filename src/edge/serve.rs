@@ -484,7 +484,12 @@ impl Exchange<'_> {
         {
             return Some(Content::Stored(Cow::Owned(object.clone())));
         }
-        let mut ticket = self.engine.fetch_rest(self.request, content.head(), object, part)?;
+        let mut ticket = self.engine.fetch_rest(
+            self.request,
+            content.head(),
+            (object, content.total()),
+            part,
+        )?;
         let answer = loop {
             match ticket.next().await {
                 Event::Verdict(Verdict::Arriving(answer)) => break answer,

@@ -75,6 +75,8 @@ pub(super) struct Rest {
     pub(super) before: Option<Arc<Object>>,
     /// Among whose chunks it belongs.
     pub(super) into: Option<Arc<Object>>,
+    /// How long the whole is, where that is known.
+    pub(super) total: Option<u64>,
 }
 
 impl Rest {
@@ -82,7 +84,8 @@ impl Rest {
     pub(super) fn of(object: &Arc<Object>, gap: Range<u64>) -> Self {
         let into = Some(object.clone()).filter(|object| object.body.chunks().is_some());
         let part = if into.is_some() { gap } else { gap.start..u64::MAX };
-        Self { part, head: object.head.clone(), before: Some(object.clone()), into }
+        let total = Some(object.body.total());
+        Self { part, head: object.head.clone(), before: Some(object.clone()), into, total }
     }
 
     /// It is for all who want these chunks.
@@ -93,9 +96,12 @@ impl Rest {
     /// Whether a part is what was asked for, of the same response.
     fn is_gone_on_with(&self, part: &ContentRange, head: &ResponseHead, now: SystemTime) -> bool {
         let end = if self.part.end == u64::MAX { part.total } else { Some(self.part.end) };
+        // A part need not say how it is coded, but then it is coded as the rest is.
+        let coding = head.fields.first("content-encoding");
         part.part.start == self.part.start
             && end == Some(part.part.end)
-            && self.before.as_ref().is_none_or(|before| part.total == Some(before.body.total()))
+            && (self.total.is_none() || part.total == self.total)
+            && (coding.is_none() || coding == self.head.fields.first("content-encoding"))
             && conditional::are_the_same_bytes(&self.head.fields, &head.fields, now)
     }
 
@@ -112,6 +118,15 @@ impl Rest {
 struct Ask {
     validates: bool,
     completes: bool,
+}
+
+/// What came of asking one server.
+enum ToldOrNot {
+    Told(Box<Told>),
+    /// An answer, but somebody else may have a better one.
+    Declined(Box<Told>),
+    /// No good answer, but somebody else to ask.
+    Nothing,
 }
 
 /// The head of an answer, and where the rest comes.
@@ -135,6 +150,8 @@ enum Exchanged {
     Done,
     /// There was no good answer, and there is somebody else to ask.
     NotYet,
+    /// The same; this is what there is if nobody has a better one.
+    Declined(Box<Told>),
     /// What came is no answer to what was asked; the plain question is left.
     Plainly,
 }
@@ -165,10 +182,19 @@ impl Task {
             completes: self.rest.is_some(),
         };
         let mut way = self.engine.upstream.way(self.asking());
+        let mut declined: Option<Box<Told>> = None;
         loop {
-            match self.exchange(&mut way, ask).await {
+            let exchanged = match (self.exchange(&mut way, ask).await, declined.take()) {
+                (Err(_), Some(told)) => self.answered(&mut way, ask, *told).await,
+                (exchanged, before) => {
+                    declined = before;
+                    exchanged
+                }
+            };
+            match exchanged {
                 Ok(Exchanged::Done) => return,
                 Ok(Exchanged::NotYet) => {}
+                Ok(Exchanged::Declined(told)) => declined = Some(told),
                 Ok(Exchanged::Plainly) if ask.validates || ask.completes => {
                     (ask.validates, ask.completes) = (false, false);
                     way = self.engine.upstream.way(self.asking());
@@ -227,6 +253,7 @@ impl Task {
             through_parent: true,
             is_repeatable: true,
             needs_http1: false,
+            takes_place: true,
             method: if self.wanted == Wanted::Head { "HEAD" } else { "GET" },
             target: self.key.target(),
         }
@@ -236,18 +263,19 @@ impl Task {
         let stored = self.stored.as_ref().filter(|_| ask.validates);
         let rest = self.rest.as_ref().filter(|_| ask.completes);
         match self.ask(way, stored, rest).await? {
-            Some(told) => self.answered(way, ask, told).await,
-            None => Ok(Exchanged::NotYet),
+            ToldOrNot::Told(told) => self.answered(way, ask, *told).await,
+            ToldOrNot::Declined(told) => Ok(Exchanged::Declined(told)),
+            ToldOrNot::Nothing => Ok(Exchanged::NotYet),
         }
     }
 
-    /// Asks the next server. `None`: there is no good answer, but somebody else to ask.
+    /// Asks the next server.
     async fn ask(
         &self,
         way: &mut Way<'_>,
         stored: Option<&Arc<Object>>,
         rest: Option<&Rest>,
-    ) -> Result<Option<Told>, Fault> {
+    ) -> Result<ToldOrNot, Fault> {
         let mut connection = way.next().await?;
         let asked_at = Instant::now();
         let head = self.request_head(stored, rest, &connection.to);
@@ -266,25 +294,25 @@ impl Task {
         };
         let response = match read {
             Ok(response) => response,
-            Err(fault) if way.failed(&connection.to, fault) => return Ok(None),
-            Err(fault) => return Err(fault),
+            Err(fault) => {
+                way.failed(&connection.to, fault)?;
+                return Ok(ToldOrNot::Nothing);
+            }
         };
         let delay = asked_at.elapsed();
-        if way.declines(&connection.to, response.status, delay) {
-            return Ok(None);
-        }
+        let is_declined = way.declines(&connection.to, response.status, delay);
         connection.to.heed(&response);
         connection.answer.begin_body(&response);
         let age = storing::age_said(&response.fields);
         let received = Received { now: SystemTime::now(), delay, age };
-        Ok(Some(Told { response, received, connection }))
+        let told = Box::new(Told { response, received, connection });
+        Ok(if is_declined { ToldOrNot::Declined(told) } else { ToldOrNot::Told(told) })
     }
 
     /// A connection on which a content goes on where another broke off.
-    async fn go_on(&self, rest: &Rest) -> Result<Connection, Fault> {
-        let mut way = self.engine.upstream.way(self.asking());
+    async fn go_on(&self, mut way: Way<'_>, rest: &Rest) -> Result<Connection, Fault> {
         let told = loop {
-            if let Some(told) = self.ask(&mut way, None, Some(rest)).await? {
+            if let ToldOrNot::Told(told) = self.ask(&mut way, None, Some(rest)).await? {
                 break told;
             }
         };
@@ -374,7 +402,7 @@ impl Task {
         if response.status == 304
             && let Some(stored) = self.stored.as_ref().filter(|_| ask.validates)
         {
-            return Ok(self.not_modified(stored, &response, received, connection));
+            return Ok(self.not_modified(way, stored, &response, received, connection));
         }
         if matches!(response.status, 500 | 502 | 503 | 504)
             && let Some(stored) = &self.stored
@@ -438,6 +466,7 @@ impl Task {
     /// The origin confirms what is stored: its head is brought up to date (RFC 9111, section 4.3.4).
     fn not_modified(
         &self,
+        way: &Way<'_>,
         stored: &Arc<Object>,
         response: &ResponseHead,
         received: Received,
@@ -446,6 +475,7 @@ impl Task {
         if !conditional::confirms(&response.fields, &stored.head.fields) {
             return Exchanged::Plainly;
         }
+        way.is_over(&connection.to);
         self.engine.upstream.release(connection);
         let (object, once) = self.refreshed(stored, response, received);
         let object = Arc::new(object);

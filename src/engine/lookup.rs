@@ -343,7 +343,7 @@ impl Engine {
         self: &Arc<Self>,
         request: &Request<'_>,
         head: &Arc<Head>,
-        object: Option<&Arc<Object>>,
+        (object, total): (Option<&Arc<Object>>, Option<u64>),
         part: &Range<u64>,
     ) -> Option<Ticket> {
         conditional::strong_validator(&head.fields, request.now)?;
@@ -355,7 +355,9 @@ impl Engine {
         });
         let rest = match gap {
             Some((object, gap)) => Rest { before: None, ..Rest::of(object, gap) },
-            None => Rest { part: part.clone(), head: head.clone(), before: None, into: None },
+            None => {
+                Rest { part: part.clone(), head: head.clone(), before: None, into: None, total }
+            }
         };
         let is_for_all = rest.is_among_chunks();
         let wanted = if is_for_all { rest.wanted() } else { Wanted::Whole };

@@ -46,7 +46,7 @@ pub struct Destination {
     /// When the whole answer must have come.
     deadline: Option<Instant>,
     /// Its place among the requests of the origin.
-    place: Option<(OwnedSemaphorePermit, Load)>,
+    place: Option<(Option<OwnedSemaphorePermit>, Load)>,
 }
 
 /// The sending half of an exchange.
@@ -110,7 +110,7 @@ impl Connection {
     }
 
     /// Counts as one of the origin's requests until it is done with.
-    pub(super) fn takes(&mut self, place: OwnedSemaphorePermit, deadline: Option<Instant>) {
+    pub(super) fn takes(&mut self, place: Option<OwnedSemaphorePermit>, deadline: Option<Instant>) {
         let load = self.to.pool.servers[self.to.server].load();
         self.to.place = Some((place, load));
         self.to.deadline = deadline;
@@ -137,7 +137,7 @@ impl Connection {
     pub fn raw(&mut self) -> Option<(&mut Reader, &mut Writer)> {
         let AnswerKind::One { reader, .. } = &mut self.answer.kind else { return None };
         let SenderKind::One { writer, .. } = &mut self.sender.kind else { return None };
-        self.to.place = None;
+        self.to.leaves_its_place();
         Some((reader, writer))
     }
 
@@ -206,6 +206,11 @@ impl Destination {
         &self.server().name
     }
 
+    /// It is none of the origin's requests any more.
+    pub fn leaves_its_place(&mut self) {
+        self.place = None;
+    }
+
     /// The server is a Brim that is asked in the place of the origin.
     pub fn is_parent(&self) -> bool {
         self.pool.settings.is_parent
@@ -216,6 +221,14 @@ impl Destination {
         let timeout = self.pool.settings.response_timeout;
         let left = self.deadline.map(|deadline| deadline - Instant::now());
         left.map_or(timeout, |left| left.min(timeout))
+    }
+
+    /// Does something before the whole answer must have come; `None` if that takes longer.
+    pub async fn in_time<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        match self.deadline {
+            None => Some(work.await),
+            Some(deadline) => timeout_at(deadline, work).await.ok(),
+        }
     }
 
     /// An answer has come. Keeps the connection no longer than the origin says that it will.

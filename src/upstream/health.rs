@@ -29,6 +29,8 @@ pub(super) struct Health {
 struct State {
     /// Requests that failed in a row.
     failures: u32,
+    /// The last of them had begun to be answered.
+    has_broken_off: bool,
     /// Requests have taken it out.
     out: Option<Out>,
     /// How often in succession they did.
@@ -164,10 +166,18 @@ impl Health {
         state.out.as_ref().filter(|_| state.down.is_none()).map(|out| out.fault)
     }
 
-    /// It answered a request.
+    /// It has answered a request as a whole.
     pub(super) fn succeeded(&self, now: Instant) -> Option<Change> {
+        self.lock().has_broken_off = false;
+        self.answered(now)
+    }
+
+    /// It begins to answer a request. One whose answers break off does that, too.
+    pub(super) fn answered(&self, now: Instant) -> Option<Change> {
         let mut state = self.lock();
-        state.failures = 0;
+        if !state.has_broken_off {
+            state.failures = 0;
+        }
         state.out.take()?;
         state.back_since = Some(now);
         state.down.is_none().then_some(Change::Back)
@@ -183,6 +193,7 @@ impl Health {
     ) -> Option<Change> {
         let mut state = self.lock();
         state.failures = state.failures.saturating_add(1);
+        state.has_broken_off = fault.is_after_answer();
         if state.down.is_some() {
             return None;
         }

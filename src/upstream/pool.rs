@@ -212,7 +212,12 @@ impl Pool {
         self.tell(server, change, fault.label());
     }
 
-    /// A server answered.
+    /// A server begins to answer.
+    pub(super) fn answered(&self, server: usize) {
+        self.tell(server, self.servers[server].health.answered(Instant::now()), "");
+    }
+
+    /// A server has answered.
     pub(super) fn succeeded(&self, server: usize) {
         self.tell(server, self.servers[server].health.succeeded(Instant::now()), "");
     }

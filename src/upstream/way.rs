@@ -24,6 +24,9 @@ pub struct Asking<'a> {
     pub is_repeatable: bool,
     /// It asks for another protocol.
     pub needs_http1: bool,
+    /// It is one of the requests that the origin has at one time. Who sends a body, or another
+    /// protocol, takes as long as it likes: nobody else is to wait for that.
+    pub takes_place: bool,
     /// For the log.
     pub method: &'a str,
     /// For the log.
@@ -35,6 +38,17 @@ pub struct Asking<'a> {
 struct Anew {
     server: usize,
     connection: u64,
+}
+
+/// What a way is at.
+#[derive(Clone, Copy)]
+enum Step {
+    /// In between.
+    None,
+    /// It waits for its turn.
+    Waiting,
+    /// It has nothing of a server yet: of which pool, and which.
+    Connecting(usize, usize),
 }
 
 /// From server to server.
@@ -53,7 +67,10 @@ pub struct Way<'a> {
     /// Nobody else can be asked: what the request consists of is gone.
     is_used_up: bool,
     deadline: Option<Instant>,
+    step: Step,
     fault: Fault,
+    /// The status of an answer that a better one was looked for.
+    declined: Option<u16>,
 }
 
 impl Upstream {
@@ -72,20 +89,66 @@ impl Upstream {
             refused: None,
             is_used_up: false,
             deadline: settings.total_timeout.map(|timeout| Instant::now() + timeout),
+            step: Step::None,
             fault: Fault::Down,
+            declined: None,
         }
     }
 }
 
-impl Way<'_> {
+impl<'a> Way<'a> {
     /// A connection to the next server.
     pub async fn next(&mut self) -> Result<Connection, Fault> {
-        match self.deadline {
-            None => self.next_in_time().await,
-            Some(deadline) => {
-                timeout_at(deadline, self.next_in_time()).await.unwrap_or(Err(Fault::Overtime))
-            }
+        let Some(deadline) = self.deadline else { return self.next_in_time().await };
+        // What is left of no time is nobody's fault.
+        if self.is_overdue() {
+            return Err(Fault::Overtime);
         }
+        match timeout_at(deadline, self.next_in_time()).await {
+            Ok(next) => next,
+            Err(_) => Err(self.ran_out()),
+        }
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// The time for the whole was over before anybody was asked.
+    fn ran_out(&mut self) -> Fault {
+        match std::mem::replace(&mut self.step, Step::None) {
+            Step::Waiting => return Fault::Busy,
+            // The first has had all the time that there was.
+            Step::Connecting(pool, server) if self.tried.len() <= 1 => {
+                let fault = Fault::ConnectTimeout;
+                let reason = "no connection within `total_timeout`".to_owned();
+                let not_connected = NotConnected { fault, reason };
+                self.not_connected(&self.upstream.pools[pool], server, &not_connected);
+            }
+            Step::Connecting(..) | Step::None => {}
+        }
+        Fault::Overtime
+    }
+
+    /// The way of what is left of a content that broke off there: to others than that server, if
+    /// there are any, and not to another origin. `None` where one more try cannot be afforded.
+    pub fn onward(&self, broken: &Destination) -> Option<Way<'a>> {
+        if self.is_overdue() || !broken.pool.affords_retry() {
+            return None;
+        }
+        let way = self.upstream.way(self.asking);
+        let mut pools = way.pools.clone();
+        pools.retain(|pool| Some(*pool) != way.fallback());
+        let is_next = pools.last() == Some(&broken.pool.position);
+        let tried = Vec::from_iter(Some(broken.server).filter(|_| is_next));
+        let has_others = |tried: &[usize]| broken.pool.has_other(tried, std::time::Instant::now());
+        let tried = if has_others(&tried) { tried } else { Vec::new() };
+        Some(Way { pools, tried, deadline: self.deadline, ..way })
+    }
+
+    fn fallback(&self) -> Option<usize> {
+        let settings = self.upstream.settings(self.asking.origin);
+        settings.fallback.as_ref().map(|fallback| fallback.origin)
     }
 
     async fn next_in_time(&mut self) -> Result<Connection, Fault> {
@@ -101,7 +164,9 @@ impl Way<'_> {
                 }
             }
         }
-        Err(self.fault)
+        // An answer that nobody has a better one for says more than the trouble of those who were asked
+        // for that.
+        Err(self.declined.map_or(self.fault, Fault::ServerError))
     }
 
     async fn next_of(&mut self, pool: &Arc<Pool>) -> Result<Connection, Fault> {
@@ -113,10 +178,11 @@ impl Way<'_> {
                 return Err(fault.unwrap_or_else(|| self.fault_of(pool)));
             }
             // Before a server is chosen: how they are may change while this waits.
-            let placed = match place.take() {
-                Some(placed) => placed,
-                None => pool.place().await?,
-            };
+            if place.is_none() && self.asking.takes_place {
+                self.step = Step::Waiting;
+                place = Some(pool.place().await?);
+                self.step = Step::None;
+            }
             let again = anew.map(|anew| anew.server);
             let Some(server) = again.or_else(|| self.pick(pool)) else {
                 return Err(fault.unwrap_or_else(|| self.fault_of(pool)));
@@ -124,14 +190,16 @@ impl Way<'_> {
             if anew.is_none() {
                 self.tried.push(server);
             }
-            match self.connect(pool, server, anew).await {
+            self.step = Step::Connecting(pool.position, server);
+            let connected = self.connect(pool, server, anew).await;
+            self.step = Step::None;
+            match connected {
                 Ok(mut connection) => {
-                    connection.takes(placed, self.deadline);
+                    connection.takes(place, self.deadline);
                     return Ok(connection);
                 }
                 Err(not_connected) => {
                     fault = Some(not_connected.fault);
-                    place = Some(placed);
                     self.not_connected(pool, server, &not_connected);
                 }
             }
@@ -232,24 +300,32 @@ impl Way<'_> {
         pool.servers[server].doubt();
     }
 
-    /// A server gave no answer. Whether another one, or the same on a new connection, may.
-    pub fn failed(&mut self, to: &Destination, fault: Fault) -> bool {
+    /// A server gave no answer. An error where nobody else can be asked, nor the same on a new
+    /// connection.
+    pub fn failed(&mut self, to: &Destination, fault: Fault) -> Result<(), Fault> {
+        // The time for the whole was over before its own was.
+        let is_overdue = fault == Fault::Silent && self.is_overdue();
+        let fault = if is_overdue { Fault::Overtime } else { fault };
         self.fault = fault;
         // It closed in the moment in which it was asked, as it may.
         if fault == Fault::Closed && to.is_reused && self.asking.is_repeatable {
             self.anew = Some(Anew { server: to.server, connection: to.connection() });
-            return true;
+            return Ok(());
         }
         let was_not_taken = fault == Fault::NotTaken && !self.is_used_up;
         // What it refuses on a connection that it is about to end it may take on another one.
         if was_not_taken && self.refused.replace(to.server) != Some(to.server) {
             to.went_wrong(fault);
             self.anew = Some(Anew { server: to.server, connection: to.connection() });
-            return true;
+            return Ok(());
         }
-        self.broke_off(to, fault);
-        to.pool.failed(to.server, fault);
-        self.asking.is_repeatable && !fault.is_after_answer() || was_not_taken
+        self.note(to, fault);
+        // Who was asked with what others had left of the time is not to blame for it.
+        if !is_overdue || self.tried.len() <= 1 {
+            to.pool.failed(to.server, fault);
+        }
+        let may_go_on = self.asking.is_repeatable && !fault.is_after_answer() || was_not_taken;
+        if may_go_on { Ok(()) } else { Err(fault) }
     }
 
     /// What the request consisted of is partly gone: it cannot be sent again.
@@ -257,24 +333,41 @@ impl Way<'_> {
         self.is_used_up = true;
     }
 
-    /// A server answered with this status, after this time. Whether that is as bad as no answer, and somebody else
-    /// may have a better one.
+    /// A server answered with this status, after this time. Whether that is as bad as no answer, and
+    /// somebody else may have a better one.
     pub fn declines(&mut self, to: &Destination, status: u16, delay: Duration) -> bool {
         self.upstream.metrics.origin_answer(to.pool.position, Some(status), Some(delay));
-        to.pool.succeeded(to.server);
-        let is_own = to.pool.position == self.asking.origin;
-        let fallback = to.settings().fallback.as_ref().filter(|_| is_own);
-        let is_bad = fallback.is_some_and(|fallback| fallback.statuses.contains(&status));
-        if !(is_bad && self.asking.is_repeatable) {
+        to.pool.answered(to.server);
+        if !self.asking.is_repeatable || self.pools.len() < 2 {
             return false;
         }
-        self.fault = Fault::ServerError(status);
-        self.leave_pool();
-        true
+        let is_bad = if to.pool.position == self.asking.origin {
+            let fallback = to.settings().fallback.as_ref();
+            fallback.is_some_and(|fallback| fallback.statuses.contains(&status))
+        } else {
+            // A parent that has no way to the origin; what the origin itself says it passes on.
+            matches!(status, 502 | 504)
+        };
+        if is_bad {
+            self.declined = Some(status);
+            self.leave_pool();
+        }
+        is_bad
+    }
+
+    /// The whole of an answer is here.
+    pub fn is_over(&self, to: &Destination) {
+        to.pool.succeeded(to.server);
+    }
+
+    /// An answer broke off.
+    pub fn broke_off(&self, to: &Destination, fault: Fault) {
+        self.note(to, fault);
+        to.pool.failed(to.server, fault);
     }
 
     /// An answer was none, or broke off: in the log and in the metrics.
-    pub fn broke_off(&self, to: &Destination, fault: Fault) {
+    fn note(&self, to: &Destination, fault: Fault) {
         to.went_wrong(fault);
         self.upstream.metrics.origin_answer(to.pool.position, None, None);
         tracing::warn!(

@@ -103,9 +103,11 @@ pub fn parse(
     }
     // An origin that frames a body where there is none may send one all the same, late enough to
     // be taken for the next answer.
+    let is_head = method == Method::HEAD;
     let announces_body = fields.first("transfer-encoding").is_some()
-        || status == 204 && fields.tokens("content-length").any(|length| length != b"0");
-    let is_bodiless = matches!(status, 204 | 304);
+        || (status == 204 || is_head)
+            && fields.tokens("content-length").any(|length| length != b"0");
+    let is_bodiless = is_head || matches!(status, 204 | 304);
     let persistent = persistent(&fields, version)
         && framing != Framing::UntilClose
         && !(is_bodiless && announces_body);

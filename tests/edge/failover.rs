@@ -166,8 +166,8 @@ fn what_is_stored_stands_in_when_the_second_origin_fails_too() {
     let answer = client.ask(get("/"));
     assert_eq!((answer.status, &*answer.text()), (200, "old"));
     assert!(answer.told().contains("stale-if-error"), "{}", answer.told());
-    // What is not stored is an error that says whose.
-    assert_eq!(client.ask(get("/other")).status, 502);
+    // Of what is not stored there is what the first one said.
+    assert_eq!(client.ask(get("/other")).status, 503);
 }
 
 #[test]
@@ -234,6 +234,9 @@ fn a_content_that_cannot_be_gone_on_with_breaks_off_and_is_not_kept() {
     let part = "Content-Range: bytes 5-9/10\r\nContent-Length: 5\r\n\r\n56789";
     let from_4 = "Content-Range: bytes 4-9/10\r\nContent-Length: 6\r\n\r\n456789";
     let longer = "Content-Range: bytes 5-10/11\r\nContent-Length: 6\r\n\r\n56789x";
+    let of_longer = "Content-Range: bytes 5-9/20\r\nContent-Length: 5\r\n\r\n56789";
+    let coded = format!("Content-Encoding: gzip\r\n{part}");
+    let dated = "Cache-Control: max-age=60\r\nLast-Modified: Sun, 01 Nov 2020 00:00:00 GMT\r\n";
     for (fields, rest) in [
         // Nobody could tell that it is the same.
         ("Cache-Control: max-age=60\r\n", format!("HTTP/1.1 206 Part\r\n{part}")),
@@ -244,6 +247,11 @@ fn a_content_that_cannot_be_gone_on_with_breaks_off_and_is_not_kept() {
         // It is another part.
         (TAGGED, format!("HTTP/1.1 206 Part\r\n{TAGGED}{from_4}")),
         (TAGGED, format!("HTTP/1.1 206 Part\r\n{TAGGED}{longer}")),
+        // It is a part of something else, or coded otherwise.
+        (TAGGED, format!("HTTP/1.1 206 Part\r\n{TAGGED}{of_longer}")),
+        (TAGGED, format!("HTTP/1.1 206 Part\r\n{TAGGED}{coded}")),
+        // Different bytes may have the same time.
+        (dated, format!("HTTP/1.1 206 Part\r\n{dated}{part}")),
         (TAGGED, "HTTP/1.1 416 Range\r\nContent-Length: 0\r\n\r\n".into()),
         (TAGGED, "nonsense".into()),
         // It was made for one request.
@@ -260,6 +268,74 @@ fn a_content_that_cannot_be_gone_on_with_breaks_off_and_is_not_kept() {
         let asked = get_with("/", "Cache-Control: only-if-cached\r\n");
         assert_eq!(ask(&brim, &asked), 504, "{fields} {rest}");
     }
+}
+
+#[test]
+fn a_content_goes_on_also_where_only_one_request_may_be_under_way() {
+    let origin = breaking(TAGGED, |_| {
+        let part = "Content-Range: bytes 5-9/10\r\nContent-Length: 5\r\n\r\n56789";
+        format!("HTTP/1.1 206 Partial Content\r\n{TAGGED}{part}")
+    });
+    let one = format!("{}\nrequests = 1\nqueue = 0", servers(&[&origin.address()]));
+    let answer = Client::connect(brim_of(&[one]).address()).ask(get("/"));
+    assert_eq!((answer.is_whole, answer.text()), (true, "0123456789".into()));
+}
+
+#[test]
+fn an_error_that_breaks_off_is_not_gone_on_with() {
+    let origin = Origin::start(|peer| {
+        peer.head();
+        peer.send(format!("HTTP/1.1 404 Not Found\r\n{TAGGED}Content-Length: 10\r\n\r\n01234"));
+    });
+    let brim = brim_of(&[servers(&[&origin.address()])]);
+    assert!(!Client::connect(brim.address()).ask(get("/")).is_whole);
+    assert_eq!(origin.requests(), 1);
+}
+
+#[test]
+fn a_server_whose_answers_break_off_is_left_in_peace() {
+    let breaking = breaking("", |_| unreachable!("nobody goes on without a tag"));
+    let good = Origin::answering(ok_with("", "0123456789"));
+    let brim = brim_of(&[servers(&[&breaking.address(), &good.address()])]);
+    let answers: Vec<bool> = (0..30)
+        .map(|n| Client::connect(brim.address()).ask(get(&format!("/{n}"))).is_whole)
+        .collect();
+    assert_eq!(answers.iter().filter(|is_whole| !**is_whole).count(), breaking.requests());
+    // One finds out whether it is back, if this takes a while.
+    assert!((5..10).contains(&breaking.requests()), "{}", breaking.requests());
+}
+
+#[test]
+fn who_has_no_better_answer_does_not_take_the_first_ones_place() {
+    let first = Origin::answering("HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone");
+    let fallback = "fallback = 'o1'\nfallback_statuses = [404]";
+    let one = format!("{}\n{fallback}", servers(&[&first.address()]));
+    let brim = brim_of(&[one, servers(&[&NOBODY])]);
+    let answer = Client::connect(brim.address()).ask(get("/"));
+    assert_eq!((answer.status, &*answer.text()), (404, "none"));
+}
+
+#[test]
+fn who_sends_a_body_keeps_nobody_from_the_origin() {
+    let origin = Origin::ok();
+    let one = format!("{}\nrequests = 1\nqueue = 0", servers(&[&origin.address()]));
+    let brim = brim_of(&[one]);
+    let mut slow = Client::connect(brim.address());
+    slow.send("POST /slow HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nh");
+    origin.wait_for_requests(1);
+    assert_eq!(ask(&brim, &get("/")), 200);
+    slow.send("i");
+    assert_eq!(slow.answer().status, 200);
+}
+
+#[test]
+fn an_upload_has_its_time_as_well() {
+    let origin = Origin::ok();
+    let brim = brim_of(&[format!("{}\ntotal_timeout = '300ms'", servers(&[&origin.address()]))]);
+    let mut slow = Client::connect(brim.address());
+    slow.send("POST /slow HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nh");
+    assert_eq!(slow.answer().status, 504);
+    assert!(brim.access_log("/slow").contains("origin_overtime"));
 }
 
 #[test]

@@ -274,6 +274,28 @@ fn a_connection_whose_origin_frames_a_body_that_must_not_be_is_not_used_again() 
 }
 
 #[test]
+fn what_comes_behind_an_answer_to_head_is_nobodys_answer() {
+    let origin = Origin::start(|peer| {
+        while let Some(head) = peer.head() {
+            let body = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL";
+            peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()));
+            if head.starts_with("HEAD ") {
+                peer.send(body);
+            } else {
+                peer.send(body.replace("EVIL", "good"));
+            }
+        }
+    });
+    let brim = brim_for(origin.address());
+    let mut client = Client::connect(brim.address());
+    for _ in 0..3 {
+        client.ask_head("HEAD / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        assert!(client.ask(get("/")).text().ends_with("good"));
+    }
+    assert_eq!(origin.connections(), 4);
+}
+
+#[test]
 fn an_origin_that_fails_during_an_upload_is_reported_to_the_client() {
     let origin = Origin::start(|peer| {
         peer.head();

@@ -6,11 +6,14 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 fn parent_of(origin: &Origin) -> Brim {
+    parent_before(&origin.address())
+}
+
+fn parent_before(origin: &dyn Display) -> Brim {
     Brim::configured(&format!(
         "[server]\nhttp = ['127.0.0.1:0']\ntrusted_proxies = ['127.0.0.0/8']\n\
-         [[origin]]\nname = 'main'\nservers = ['http://{}']\n\
-         [[site]]\nhosts = ['*']\norigin = 'main'\n",
-        origin.address()
+         [[origin]]\nname = 'main'\nservers = ['http://{origin}']\n\
+         [[site]]\nhosts = ['*']\norigin = 'main'\n"
     ))
 }
 
@@ -234,4 +237,13 @@ fn a_large_content_in_chunks_comes_through_parents_part_by_part() {
     }
     assert_eq!(client.ask(get("/big")).text(), whole);
     assert_eq!(asked(&edge, "main"), 0);
+}
+
+#[test]
+fn a_parent_without_a_way_to_the_origin_is_not_the_last_to_be_asked() {
+    let origin = Origin::serving(|_, _| ok_with(HOUR, "x"));
+    let cut_off = parent_before(&NOBODY);
+    let edge = edge_of(&[&cut_off.address()], &origin.address(), "");
+    assert_eq!(Client::connect(edge.address()).ask(get("/")).text(), "x");
+    assert_eq!(asked(&edge, "main"), 1);
 }

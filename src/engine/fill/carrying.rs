@@ -138,6 +138,7 @@ impl Task {
             // Stored before the last reader is told, so that its next request finds it.
             self.keep(&answer, place, keeping);
         }
+        way.is_over(&connection.to);
         // For the next request of whoever is told now.
         self.engine.upstream.release(connection);
         answer.arrival.finish(Over::Whole(trailers));
@@ -274,7 +275,9 @@ impl Task {
             if matches!(keeping, Keeping::OnDisk(_)) && arrival.is_abandoned() {
                 let came = arrival.len();
                 match length {
-                    Some(length) if is_resumable && length - came > WORTH_KEEPING_BYTES => {
+                    Some(length)
+                        if is_resumable && length.saturating_sub(came) > WORTH_KEEPING_BYTES =>
+                    {
                         return Err(Stop::Abandoned);
                     }
                     // It may have no end.
@@ -308,27 +311,35 @@ impl Task {
                 Err(error) => {
                     let fault = Fault::of_body(&error);
                     way.broke_off(&connection.to, fault);
-                    let rest = self.rest_of(answer).filter(|_| resumed < RESUMED_MAX);
-                    let rest = rest.ok_or(Stop::Broken(fault))?;
+                    let can_go_on = resumed < RESUMED_MAX && fault != Fault::Overtime;
+                    let rest = self.rest_of(answer).filter(|_| can_go_on);
+                    let onward = rest.and_then(|rest| Some((way.onward(&connection.to)?, rest)));
+                    let (onward, rest) = onward.ok_or(Stop::Broken(fault))?;
                     resumed += 1;
-                    *connection = self.go_on(&rest).await.map_err(|_| Stop::Broken(fault))?;
+                    // Its place may be the one that the next request waits for.
+                    connection.to.leaves_its_place();
+                    let next = self.go_on(onward, &rest).await;
+                    *connection = next.map_err(|_| Stop::Broken(fault))?;
                 }
             }
         }
     }
 
-    /// What has not come yet, if that can be asked for. What nobody may reuse was made for one
-    /// request, and is not there again.
+    /// What has not come yet, if that can be asked for: of what others may have, too, since what was
+    /// made for one request is not there again. Only a strong entity tag will do: servers of one
+    /// origin may give the same time to different bytes.
     fn rest_of(&self, answer: &Answer) -> Option<Rest> {
         let end = match &answer.part {
             Some(part) => part.end,
             None => answer.total?,
         };
         let at = answer.start() + answer.arrival.len();
-        conditional::strong_validator(&answer.head.fields, SystemTime::now())?;
-        let can_be_asked_for = answer.is_kept && at < end;
         let head = answer.head.clone();
-        can_be_asked_for.then(|| Rest { part: at..end, head, before: None, into: None })
+        let is_content = matches!(answer.origin_status, 200 | 206) && head.terms.is_ok();
+        let tag = head.fields.first("etag").filter(|tag| tag.starts_with(b"\""));
+        let can_be_asked_for = is_content && tag.is_some() && at < end;
+        let (before, into, total) = (None, None, answer.total);
+        can_be_asked_for.then(|| Rest { part: at..end, head, before, into, total })
     }
 
     /// What came does not fit into memory: it goes to the disk, if there is one, with all that is
@@ -347,7 +358,8 @@ impl Task {
     }
 
     fn is_worth_reading(&self, answer: &Answer, length: Option<u64>) -> bool {
-        length.is_some_and(|length| length - answer.arrival.len() < WORTH_READING_BYTES)
+        length
+            .is_some_and(|length| length.saturating_sub(answer.arrival.len()) < WORTH_READING_BYTES)
     }
 
     fn note(&self, answer: &Answer) {

@@ -288,7 +288,7 @@ impl Edge {
         buf: &mut BytesMut,
         head: &RequestHead,
         shutdown: &ShutdownWatch,
-    ) -> Recipient {
+    ) -> Recipient<'static> {
         // A body that is not all there would be taken for the next request.
         let limits = self.settings.server.limits.head;
         let was_read = Decoder::new(head.framing, Sender::Client, limits).skip(buf);
@@ -315,7 +315,7 @@ impl Edge {
         stream: Stream,
         buf: BytesMut,
         own: Own,
-        to: Recipient,
+        to: Recipient<'_>,
         record: &mut Record,
     ) -> Option<(Stream, BytesMut)> {
         own.note(to, record);
@@ -327,7 +327,7 @@ impl Edge {
         stream: Stream,
         buf: BytesMut,
         answer: &[u8],
-        to: Recipient,
+        to: Recipient<'_>,
         record: &mut Record,
     ) -> Option<(Stream, BytesMut)> {
         let limit = self.settings.server.limits.write_timeout;

@@ -115,7 +115,7 @@ impl Own {
     pub(super) async fn send<W: AsyncWrite + Unpin>(
         self,
         writer: &mut Writer<W>,
-        to: Recipient,
+        to: Recipient<'_>,
         record: &mut Record,
     ) -> Result<(), WriteError> {
         self.note(to, record);
@@ -123,9 +123,9 @@ impl Own {
     }
 
     /// Notes what the answer is.
-    pub(super) fn note(self, to: Recipient, record: &mut Record) {
+    pub(super) fn note(self, to: Recipient<'_>, record: &mut Record) {
         let (status, sentence, outcome) = self.table();
-        record.outcome = to.story.map_or(outcome, |story| story.outcome);
+        record.outcome = to.story.map_or(outcome, |(story, _)| story.outcome);
         record.detail = match self {
             Self::Origin(fault, _) => Some(fault.detail()),
             _ => Some(sentence).filter(|sentence| !sentence.is_empty()),
@@ -134,7 +134,7 @@ impl Own {
     }
 
     /// The whole answer.
-    pub(super) fn bytes(self, to: Recipient, now: SystemTime) -> Vec<u8> {
+    pub(super) fn bytes(self, to: Recipient<'_>, now: SystemTime) -> Vec<u8> {
         let (status, sentence, outcome) = self.table();
         let lines: Cow<'_, str> = match self {
             Self::NoSuchPart(total) => format!("Content-Range: bytes */{total}\r\n").into(),
@@ -147,7 +147,7 @@ impl Own {
             _ if status == 503 => SOON.into(),
             _ => "".into(),
         };
-        let story = to.story.unwrap_or_else(|| self.story(outcome));
+        let story = to.story.map_or_else(|| self.story(outcome), |(story, _)| story);
         Page { lines, ..Page::of_sentence(status, sentence, story) }.bytes(to, now)
     }
 
@@ -186,7 +186,7 @@ impl Page<'_> {
     }
 
     /// The whole answer. Nobody downstream may store it: who provoked it may not be who gets it.
-    pub(super) fn bytes(&self, to: Recipient, now: SystemTime) -> Vec<u8> {
+    pub(super) fn bytes(&self, to: Recipient<'_>, now: SystemTime) -> Vec<u8> {
         let Self { status, content_type, lines, body, story } = self;
         let connection = match (to.persistent, to.version) {
             (false, _) => "Connection: close\r\n",
@@ -206,7 +206,7 @@ impl Page<'_> {
                 Version::Http11.via(),
             ),
         );
-        story.write(&mut answer, b"");
+        story.write(&mut answer, to.story.map_or(b"", |(_, told_before)| told_before));
         answer.extend_from_slice(b"\r\n");
         if to.wants_body {
             answer.extend_from_slice(body.as_bytes());
@@ -222,16 +222,17 @@ fn name_of(status: u16) -> &'static str {
 
 /// What has to be known about the client to answer it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Recipient {
+pub(super) struct Recipient<'a> {
     pub(super) version: Version,
     pub(super) persistent: bool,
     /// `false` for HEAD.
     pub(super) wants_body: bool,
-    /// What went before, where the edge answers about something that it has.
-    pub(super) story: Option<Story>,
+    /// What went before, where the edge answers about something that it has, and what caches behind
+    /// it have told of that.
+    pub(super) story: Option<(Story, &'a [u8])>,
 }
 
-impl Recipient {
+impl Recipient<'_> {
     pub(super) fn of(head: &RequestHead, persistent: bool) -> Self {
         let wants_body = head.method != http::Method::HEAD;
         Self { version: head.version, persistent, wants_body, story: None }

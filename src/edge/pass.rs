@@ -217,7 +217,7 @@ impl Job<'_> {
         let head = self.head;
         Asking {
             origin: self.site.origin,
-            key: self.key.as_bytes(),
+            key: self.key.placing(),
             // What changes something is to be known where the old is stored.
             through_parent: !(is_safe(&head.method) || head.upgrade),
             // Nothing of such a request is used up by sending it.

@@ -12,7 +12,7 @@ use crate::engine::{
 use crate::metrics::Metrics;
 use crate::outcome::{Forward, Outcome, Staleness};
 use crate::rules::forwarding::{self, Onward};
-use crate::rules::storing::Refusal;
+use crate::rules::storing::{Refusal, Terms};
 use crate::transport::{self, Reader, WriteError, Writer};
 use crate::upstream::Fault;
 use crate::wire::body::Encoding;
@@ -202,8 +202,15 @@ impl Exchange<'_> {
                 let story = Story { outcome, origin_status: Some(304), ..story };
                 self.send_stored(writer, &object, story, once, now, record).await?
             }
-            Verdict::StandIn(object) => {
+            Verdict::StandIn(object, fault) => {
                 let request = self.request;
+                let terms = object.head.kept_terms();
+                let is_withheld = terms.is_some_and(|terms| !terms.may_be_passed_down(now));
+                if is_withheld && request.is_child() {
+                    let Some(fault) = fault else { return Ok(Waited::Again) };
+                    let own = Own::Origin(fault, Some(forward));
+                    return Ok(Waited::Ended(self.send_own(writer, own, record).await?));
+                }
                 let is_for_it = object.head.answers(&request.head.fields, &request.additions)
                     && request.is_covered_by(&object)
                     && !self.engine.is_gone(request.key, &object);
@@ -243,7 +250,7 @@ impl Exchange<'_> {
         let told = Told { shape, head, total, part, length, story, once, now };
         let plan = match self.plan(told, record) {
             Ok(plan) => plan,
-            Err(own) => return self.send_own_about(writer, own, Some(story), record).await,
+            Err(own) => return self.send_own_about(writer, own, (story, head), record).await,
         };
         self.send(writer, plan, Content::Stored(Cow::Borrowed(object))).await
     }
@@ -298,7 +305,7 @@ impl Exchange<'_> {
         let plan = match self.plan(told, record) {
             Ok(plan) => plan,
             Err(own) => {
-                let sent = self.send_own_about(writer, own, Some(story), record).await?;
+                let sent = self.send_own_about(writer, own, (story, head), record).await?;
                 return Ok(Waited::Ended(sent));
             }
         };
@@ -365,8 +372,14 @@ impl Exchange<'_> {
         if onward.is_child {
             shape::for_caches(&mut out, head);
         }
-        let age = head.kept_terms().map(|terms| terms.age(now).as_secs());
         let is_fetched = matches!(story.outcome, Outcome::Miss(_));
+        let is_asked_for = is_fetched || matches!(story.outcome, Outcome::Revalidated(_));
+        // A child counts the time for which it has waited itself.
+        let is_rounded_up = onward.is_child && (story.is_collapsed || !is_asked_for);
+        let age_of = |terms: &Terms| {
+            if is_rounded_up { terms.age_rounded_up(now) } else { terms.age(now).as_secs() }
+        };
+        let age = head.kept_terms().map(age_of);
         if let Some(age) = age.filter(|age| *age > 0 || !is_fetched) {
             put(&mut out, format_args!("Age: {age}\r\n"));
         }
@@ -508,7 +521,7 @@ impl Exchange<'_> {
         let head = self.request.head;
         let may_stay = head.persistent && !*self.shutdown.borrow();
         let persistent = may_stay && framing != Framing::UntilClose;
-        let is_child = forwarding::is_child(&head.fields, self.request.peer_is_trusted);
+        let is_child = self.request.is_child();
         Onward { version: head.version, framing, persistent, is_child }
     }
 
@@ -518,7 +531,9 @@ impl Exchange<'_> {
         own: Own,
         record: &mut Record,
     ) -> Result<Ended, WriteError> {
-        self.send_own_about(writer, own, None, record).await
+        let persistent = self.onward(Framing::Empty).persistent;
+        own.send(writer, Recipient::of(self.request.head, persistent), record).await?;
+        Ok(Ended::Sent(persistent))
     }
 
     /// The same about something that is there, with what went before.
@@ -526,10 +541,11 @@ impl Exchange<'_> {
         &self,
         writer: &mut Writer<W>,
         own: Own,
-        story: Option<Story>,
+        (story, head): (Story, &Head),
         record: &mut Record,
     ) -> Result<Ended, WriteError> {
         let persistent = self.onward(Framing::Empty).persistent;
+        let story = Some((story, &head.told_before[..]));
         let to = Recipient { story, ..Recipient::of(self.request.head, persistent) };
         own.send(writer, to, record).await?;
         Ok(Ended::Sent(persistent))

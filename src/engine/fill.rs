@@ -243,13 +243,17 @@ impl Task {
 
     fn stand_in(&self, stored: &Arc<Object>, fault: Option<Fault>) {
         self.engine.notes.failed(self.about_anybody(), self.fill.asked, fault, true);
-        self.fill.tell(Verdict::StandIn(stored.clone()));
+        self.fill.tell(Verdict::StandIn(stored.clone(), fault));
+    }
+
+    fn is_for_child(&self) -> bool {
+        forwarding::is_child(&self.request.fields, self.peer_is_trusted)
     }
 
     fn asking(&self) -> Asking<'_> {
         Asking {
             origin: self.site.origin,
-            key: self.key.as_bytes(),
+            key: self.key.placing(),
             through_parent: true,
             is_repeatable: true,
             needs_http1: false,
@@ -408,6 +412,7 @@ impl Task {
             && let Some(stored) = &self.stored
             && let Some(terms) = stored.head.kept_terms()
             && terms.may_stand_in(Trouble::ServerError, received.now)
+            && (terms.may_be_passed_down(received.now) || !self.is_for_child())
         {
             self.stand_in(stored, None);
             return Ok(Exchanged::Done);

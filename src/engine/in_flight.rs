@@ -82,8 +82,8 @@ pub enum Verdict {
     Arriving(Arc<Answer>),
     /// The origin confirmed what is stored; lines for the first client only.
     Confirmed(Arc<Object>, Bytes),
-    /// The origin is in trouble; what is stored may be used.
-    StandIn(Arc<Object>),
+    /// The origin is in trouble; what is stored may be used. Without a fault it has answered.
+    StandIn(Arc<Object>, Option<Fault>),
     /// There is no answer.
     Failed(Fault),
 }

@@ -10,6 +10,7 @@ use crate::config::Site;
 use crate::outcome::{Forward, Outcome, Staleness};
 use crate::rules::cache_control::Demands;
 use crate::rules::conditional::{self, Condition};
+use crate::rules::forwarding;
 use crate::rules::freshness::{Trouble, Use};
 use crate::rules::key::Key;
 use crate::rules::range::{self, Resolved};
@@ -28,6 +29,9 @@ use std::time::{Instant, SystemTime};
 
 /// How often a store is asked again that was just changed.
 const ROUNDS_MAX: usize = 3;
+
+/// What a refresh does not take over from the request that it is begun at.
+const OF_ONE_CLIENT: [&str; 3] = ["cache-control", "pragma", "cdn-loop"];
 
 /// A GET or HEAD that the cache may answer.
 pub struct Request<'a> {
@@ -74,6 +78,11 @@ impl Request<'_> {
 
     fn has_authorization(&self) -> bool {
         self.head.fields.first("authorization").is_some()
+    }
+
+    /// Who asks keeps what it gets for clients of its own.
+    pub fn is_child(&self) -> bool {
+        forwarding::is_child(&self.head.fields, self.peer_is_trusted)
     }
 
     fn about(&self, has_authorization: bool) -> About<'_> {
@@ -215,16 +224,19 @@ impl Engine {
         let outcome = match usable {
             Use::Fresh => Outcome::Hit,
             Use::StaleByRequest => Outcome::Stale(Staleness::MaxStale),
-            Use::WhileRevalidate => {
+            // A child has its own to use meanwhile, and wants to know what is new.
+            Use::WhileRevalidate if !request.is_child() => {
                 self.refresh(request, object, seen);
                 Outcome::Stale(Staleness::WhileRevalidate)
             }
-            Use::AfterValidation | Use::AfterValidationByRequest => {
+            Use::WhileRevalidate | Use::AfterValidation | Use::AfterValidationByRequest => {
                 let is_left_in_peace = matches!(
                     self.notes.about(request.about(false)),
                     Some(Note::Failing { until, .. }) if Instant::now() < until
                 );
-                if is_left_in_peace && terms.may_stand_in(Trouble::Unreachable, request.now) {
+                let may_stand_in = terms.may_stand_in(Trouble::Unreachable, request.now)
+                    && (terms.may_be_passed_down(request.now) || !request.is_child());
+                if is_left_in_peace && may_stand_in {
                     Outcome::Stale(Staleness::IfError)
                 } else {
                     let is_wish = usable == Use::AfterValidationByRequest;
@@ -258,7 +270,15 @@ impl Engine {
             let wanted = Wanted::Whole;
             let seen = seen.cloned();
             let of = Origin { stored, rest: None, is_private: false, wanted, seen };
-            tokio::spawn(self.task(request, fill, of, place).run());
+            let mut task = self.task(request, fill, of, place);
+            // What this client wishes, and which way it came, is no reason for anybody on the way to
+            // the origin to refuse what is asked for all. Where it is in the key, it stays.
+            task.request.fields.retain(|name| {
+                let is_in_key = |known: &String| known.eq_ignore_ascii_case(name);
+                !OF_ONE_CLIENT.iter().any(|own| name.eq_ignore_ascii_case(own))
+                    || request.site.key.headers.iter().any(is_in_key)
+            });
+            tokio::spawn(task.run());
         }
     }
 

@@ -94,7 +94,10 @@ pub fn fill_request_head(head: &RequestHead, hop: &Hop<'_>, fill: &FillRequest<'
             || is("range") && !(fill.keeps_conditions || fill.keeps_range)
             || is("if-range") && !(fill.keeps_conditions || fill.keeps_range)
             || is_condition(name) && !is("if-range") && !fill.keeps_conditions;
-        if !is_replaced {
+        // What is signed may cover it.
+        if is("cache-control") && !fill.keeps_codings {
+            demands(&mut out, name, value);
+        } else if !is_replaced {
             field(&mut out, name, value);
         }
     }
@@ -111,6 +114,26 @@ pub fn fill_request_head(head: &RequestHead, hop: &Hop<'_>, fill: &FillRequest<'
     forwarding_fields(&mut out, head, hop, if fill.host.is_empty() { hop.host } else { fill.host });
     out.extend_from_slice(b"\r\n");
     out
+}
+
+/// A line of the client's Cache-Control, less what is judged here, where it is known what is stored:
+/// it is no answer for all to say that a parent has none, or an old one. The rest goes on, so that
+/// who wants it new or not kept is heard everywhere (RFC 9111, section 5.2).
+fn demands(out: &mut Vec<u8>, name: &str, line: &[u8]) {
+    let is_judged_here = |member: &&[u8]| {
+        let directive = member.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
+        [&b"only-if-cached"[..], b"max-stale"]
+            .iter()
+            .any(|known| directive.eq_ignore_ascii_case(known))
+    };
+    if !split_unquoted(line, b',').any(|member| is_judged_here(&member)) {
+        return field(out, name, line);
+    }
+    let left: Vec<&[u8]> =
+        split_unquoted(line, b',').filter(|member| !is_judged_here(member)).collect();
+    if !left.is_empty() {
+        field(out, name, left.join(&b","[..]).trim_ascii());
+    }
 }
 
 fn goes_to_origin(name: &str, head: &RequestHead, hop: &Hop<'_>) -> bool {

@@ -38,6 +38,13 @@ impl Terms {
         now.duration_since(self.born).unwrap_or_default()
     }
 
+    /// The same in seconds, begun ones too: a cache that goes on counting from there never takes it
+    /// for younger than it is.
+    pub fn age_rounded_up(&self, now: SystemTime) -> u64 {
+        let age = self.age(now);
+        age.as_secs() + u64::from(age.subsec_nanos() > 0)
+    }
+
     /// The same, if its time ends at that moment or has ended before. After it, it goes as far as
     /// somebody has said: not by the client's wish, and not by habit.
     #[must_use]
@@ -107,5 +114,11 @@ impl Terms {
             (None, _) => Duration::ZERO,
         };
         !self.must_validate && self.overdue(now).is_none_or(|overdue| overdue < allowed)
+    }
+
+    /// Whether another cache may have it without a word of the origin's. That one goes by the Age,
+    /// which does not tell of a purge: what it ended here would be fresh there.
+    pub fn may_be_passed_down(&self, now: SystemTime) -> bool {
+        !self.forbids_stale || self.overdue(now).is_none()
     }
 }

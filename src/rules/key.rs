@@ -48,6 +48,12 @@ impl Key {
         &self.bytes
     }
 
+    /// The key without the site's name, which another edge may call otherwise: who chooses among
+    /// servers by it chooses the same.
+    pub fn placing(&self) -> &[u8] {
+        &self.bytes[self.host.start..]
+    }
+
     /// `host[:port]` as the origin shall see it; empty where the client named none.
     pub fn host(&self) -> &str {
         std::str::from_utf8(&self.bytes[self.host.clone()]).unwrap_or_default()

@@ -1,10 +1,12 @@
 //! An edge whose origin is another one, its parent: what one has to know of the other, and what no
 //! client gets to see of it.
 
-use crate::kit::{Brim, Client, Origin, Response, get, get_with, head, ok_with};
+use crate::kit::{Brim, Client, Gate, Origin, Response, get, get_with, head, ok_with};
 use rustix::process::Signal;
 use serde_json::json;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const NOT_FOR_CLIENTS: [&str; 5] =
     ["surrogate-key", "cache-tag", "edge-cache-tag", "xkey", "surrogate-control"];
@@ -254,4 +256,160 @@ fn a_story_that_nobody_can_read_does_not_spoil_ours() {
     assert_eq!(story(&client.ask(get("/"))), ["Near; hit", "brim; hit"]);
     let post = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(story(&client.ask(post)), ["Near; hit", "brim; fwd=method"]);
+}
+
+/// What may be used in every way past its time, at this version.
+fn patient(version: usize) -> String {
+    let lines = "Cache-Control: max-age=3600, stale-while-revalidate=600, stale-if-error=600\r\n";
+    ok_with(&format!("{lines}ETag: \"{version}\"\r\n"), &version.to_string())
+}
+
+#[test]
+fn what_a_purge_made_stale_is_confirmed_before_an_edge_has_it() {
+    let version = Arc::new(AtomicUsize::new(1));
+    let current = version.clone();
+    let origin = Origin::serving(move |head, _| match current.load(Ordering::SeqCst) {
+        500 => "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        version if head.contains(&format!("If-None-Match: \"{version}\"")) => {
+            format!("HTTP/1.1 304 Not Modified\r\nETag: \"{version}\"\r\n\r\n")
+        }
+        version => patient(version),
+    });
+    let parent = parent(origin.address());
+    let mut client = Client::connect(parent.address());
+    let soft = json!({ "all": true, "soft": true });
+    let has_old = format!("{CHILD}If-None-Match: \"1\"\r\n");
+    client.ask(get("/"));
+    parent.operator().purge(&soft);
+    let confirmed = client.ask(get_with("/", &has_old));
+    assert_eq!((confirmed.status, origin.requests()), (304, 2));
+    assert_eq!(story(&confirmed), ["brim; fwd=stale"]);
+
+    parent.operator().purge(&soft);
+    version.store(500, Ordering::SeqCst);
+    // Before anybody knows of the trouble, and after.
+    for lines in [&has_old, CHILD, ""] {
+        let answer = client.ask(get_with("/", lines));
+        let expected = if lines.is_empty() { 200 } else { 500 };
+        assert_eq!(answer.status, expected, "{lines}: {}", answer.head);
+    }
+    version.store(2, Ordering::SeqCst);
+    let new = client.ask(get_with("/", &has_old));
+    assert_eq!((new.status, new.text().as_str()), (200, "2"));
+}
+
+#[test]
+fn an_edge_and_a_client_that_wait_together_get_what_is_for_each() {
+    let (gate, failing) = (Gate::default(), Gate::default());
+    let (passed, fails) = (gate.clone(), failing.clone());
+    let origin = Origin::start(move |peer| {
+        while peer.head().is_some() {
+            if fails.count() > 0 {
+                return passed.wait_for(1);
+            }
+            peer.send(patient(1));
+        }
+    });
+    let parent = parent(origin.address());
+    let [mut first, mut second] = [(); 2].map(|()| Client::connect(parent.address()));
+    for path in ["/child-first", "/client-first"] {
+        first.ask(get(path));
+    }
+    parent.operator().purge(&json!({ "all": true, "soft": true }));
+    failing.add_one();
+    let (child, client) = (get_with("/child-first", CHILD), get("/child-first"));
+    first.send(child.clone());
+    origin.wait_for_requests(3);
+    second.send(client.clone());
+    gate.add_one();
+    for (asked, expected) in [(&mut first, 502), (&mut second, 200)] {
+        let answer = asked.answer();
+        assert_eq!(answer.status, expected, "{}", answer.head);
+    }
+    let [child, client] = [child, client].map(|asked| asked.replace("/child", "/client"));
+    let asked = origin.requests();
+    second.send(client);
+    origin.wait_for_requests(asked + 1);
+    first.send(child);
+    for (asked, expected) in [(&mut first, 502), (&mut second, 200)] {
+        let answer = asked.answer();
+        assert_eq!(answer.status, expected, "{}", answer.head);
+    }
+}
+
+#[test]
+fn what_is_as_old_for_an_edge_stands_in_for_it_too() {
+    let lines = "Cache-Control: max-age=60, stale-while-revalidate=600\r\nAge: 100\r\n";
+    let origin = Origin::serving(move |_, number| match number {
+        0 => ok_with(lines, "old"),
+        _ => "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n".to_owned(),
+    });
+    let parent = parent(origin.address());
+    let mut child = Client::connect(parent.address());
+    child.ask(get("/"));
+    let old = child.ask(get_with("/", CHILD));
+    assert_eq!((old.status, old.text().as_str()), (200, "old"));
+    assert_eq!(story(&old), ["brim; fwd=stale; detail=stale-if-error"]);
+    assert!(old.number("age").is_some_and(|age| age > 100), "{}", old.head);
+}
+
+#[test]
+fn an_edge_does_not_get_the_old_while_the_new_is_fetched() {
+    let origin = Origin::serving(|_, number| {
+        let lines = "Cache-Control: max-age=60, stale-while-revalidate=600\r\n";
+        let age = if number == 0 { "Age: 100\r\n" } else { "" };
+        ok_with(&format!("{lines}{age}"), &number.to_string())
+    });
+    let parent = parent(origin.address());
+    let mut child = Client::connect(parent.address());
+    child.ask(get("/"));
+    let new = child.ask(get_with("/", CHILD));
+    assert_eq!((new.text().as_str(), story(&new)), ("1", vec!["brim; fwd=stale; stored".into()]));
+}
+
+#[test]
+fn what_is_stored_is_never_younger_for_an_edge_than_it_is() {
+    let origin = Origin::answering(ok_with("Cache-Control: max-age=600\r\n", ""));
+    let parent = parent(origin.address());
+    let mut child = Client::connect(parent.address());
+    // Nothing of the time is lost that the edge has waited itself.
+    assert_eq!(child.ask(get_with("/", CHILD)).number("age"), None);
+    assert!(child.ask(get_with("/", CHILD)).number("age").is_some_and(|age| age > 0));
+}
+
+#[test]
+fn refusals_about_what_is_stored_tell_the_story_of_both() {
+    let origin = Origin::answering(ok_with(
+        "Cache-Control: max-age=600\r\nETag: \"1\"\r\nCache-Status: Far; hit\r\n",
+        "0123456789",
+    ));
+    let (edge, _parent) = edge_and_parent(&origin);
+    let mut client = Client::connect(edge.address());
+    client.ask(get("/"));
+    let answer = client.ask(get_with("/", "Range: bytes=10-\r\n"));
+    assert_eq!(answer.status, 416);
+    assert_eq!(story(&answer), ["Far; hit", "brim; fwd=uri-miss; stored", "brim; hit"]);
+}
+
+#[test]
+fn what_was_judged_at_the_edge_is_not_judged_again_by_its_parent() {
+    let origin = Origin::answering(ok_with("Cache-Control: max-age=600\r\n", ""));
+    let brim = Brim::in_front_of(origin.address());
+    let mut client = Client::connect(brim.address());
+    for (number, (told, left)) in [
+        ("max-stale", None),
+        ("max-stale=5, Max-Stale = 7", None),
+        ("no-cache, max-stale, x=\"a, max-stale\"", Some("no-cache, x=\"a, max-stale\"")),
+        ("max-age=0,  no-transform", Some("max-age=0,  no-transform")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let lines = format!("Cache-Control: {told}\r\n");
+        client.ask(get_with(&format!("/{number}"), &lines));
+        let head = origin.last_head();
+        let found: Vec<_> =
+            head.lines().filter_map(|line| line.strip_prefix("Cache-Control: ")).collect();
+        assert_eq!(found, Vec::from_iter(left), "{told}");
+    }
 }

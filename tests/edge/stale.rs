@@ -77,6 +77,26 @@ fn a_refresh_is_a_question_whether_anything_changed() {
 }
 
 #[test]
+fn a_refresh_is_not_the_wish_of_the_client_that_it_is_begun_at() {
+    let origin = Origin::serving(|_, number| {
+        let fields = "Cache-Control: max-age=1, stale-while-revalidate=600\r\n";
+        let age = if number == 0 { "Age: 100\r\n" } else { "Age: 0\r\n" };
+        ok_with(&format!("{fields}{age}"), "body")
+    });
+    let brim = Brim::in_front_of(origin.address());
+    let mut client = Client::connect(brim.address());
+    let lines = "Cache-Control: only-if-cached\r\nPragma: x\r\nCDN-Loop: brim, brim\r\nX: y\r\n";
+    client.ask(get("/"));
+    assert_eq!(client.ask(get_with("/", lines)).status, 200);
+    origin.wait_for_requests(2);
+    let head = origin.last_head();
+    assert!(head.contains("X: y"), "{head}");
+    assert!(!(head.contains("Cache-Control") || head.contains("Pragma")), "{head}");
+    let way: Vec<_> = head.lines().filter_map(|line| line.strip_prefix("CDN-Loop: ")).collect();
+    assert!(way.len() == 1 && way[0].starts_with("brim;id=") && !way[0].contains(','), "{head}");
+}
+
+#[test]
 fn past_the_time_for_refreshing_the_origin_is_asked_first() {
     for fields in [
         "Cache-Control: max-age=1, stale-while-revalidate=50\r\nAge: 100\r\n",

@@ -241,6 +241,29 @@ fn an_answer_stands_in_for_as_long_as_was_said_or_a_moment_when_nobody_answers()
     assert_eq!(after(refreshing, Trouble::ServerError), 100);
 }
 
+#[test]
+fn what_was_ended_before_its_time_is_passed_down_to_nobody() {
+    let said = Terms { if_error: Some(secs(600)), while_revalidate: secs(600), ..terms(60, 10) };
+    for seconds in [0, 49, 50, 100] {
+        assert!(said.may_be_passed_down(now() + secs(seconds)), "{seconds}");
+    }
+    let ended = said.ended_at(now() + secs(5));
+    for (seconds, may_be) in [(4, true), (5, false), (50, false)] {
+        let at = now() + secs(seconds);
+        assert!(ended.may_stand_in(Trouble::Unreachable, at));
+        assert_eq!(ended.may_be_passed_down(at), may_be, "{seconds}");
+    }
+}
+
+#[test]
+fn an_age_that_is_counted_on_is_never_too_small() {
+    for (millis, expected) in [(0, 10), (1, 11), (999, 11), (1000, 11), (1001, 12)] {
+        let at = now() + Duration::from_millis(millis);
+        assert_eq!(terms(60, 10).age_rounded_up(at), expected, "{millis}");
+    }
+    assert_eq!(terms(60, 0).age_rounded_up(now() - secs(5)), 0);
+}
+
 fn any_time() -> impl Strategy<Value = SystemTime> {
     prop_oneof![any::<i64>(), -4_000_000_000..4_000_000_000_i64].prop_map(|seconds| {
         let by = Duration::from_secs(seconds.unsigned_abs());

@@ -108,6 +108,15 @@ fn hosts_ports_and_sites_do_not_share_keys() {
 }
 
 #[test]
+fn the_place_of_a_url_does_not_depend_on_what_its_site_is_called() {
+    let sites = ["a.test", "b.test"].map(|name| crate::kit::site(name, ""));
+    let place = |site, host, target| key_of(site, host, target).placing().to_vec();
+    assert_eq!(place(&sites[0], "a.test", "/x?y"), place(&sites[1], "A.TEST:80", "/x?y"));
+    assert_ne!(place(&sites[0], "a.test", "/x"), place(&sites[0], "b.test", "/x"));
+    assert_ne!(place(&sites[0], "a.test", "/x"), place(&sites[0], "a.test", "/y"));
+}
+
+#[test]
 fn a_key_that_was_written_over_is_the_new_one() {
     let site = plain();
     let mut key = key_of(&site, "a-much-longer-host.test:99", "/a/much/longer?path");

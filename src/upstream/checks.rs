@@ -5,7 +5,7 @@ use super::Upstream;
 use super::fault::Fault;
 use super::health::Trouble;
 use super::pool::Pool;
-use super::way::connect_anew;
+use super::way::connect_apart;
 use crate::config::HealthCheck;
 use crate::transport::Source;
 use crate::wire::Framing;
@@ -52,7 +52,7 @@ async fn watch(pool: Arc<Pool>, server: usize, settings: HealthCheck) {
 
 async fn check(pool: &Arc<Pool>, server: usize, settings: &HealthCheck) -> Result<(), Trouble> {
     let asked = &pool.servers[server];
-    let mut connection = match connect_anew(pool, server, false).await {
+    let mut connection = match connect_apart(pool, server).await {
         Ok(connection) => connection,
         Err(not_connected) => {
             asked.doubt();

@@ -10,6 +10,8 @@ use pingora::protocols::tls::client::handshake;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
@@ -33,16 +35,31 @@ pub(super) struct NotConnected {
     pub(super) fault: Fault,
     /// In the words of whoever knows more.
     pub(super) reason: String,
+    is_counted: Arc<AtomicBool>,
 }
 
 impl NotConnected {
+    pub(super) fn new(fault: Fault, reason: String) -> Self {
+        Self { fault, reason, is_counted: Arc::default() }
+    }
+
+    /// Nothing that the server has to answer for.
+    pub(super) fn blameless(fault: Fault, reason: String) -> Self {
+        Self { fault, reason, is_counted: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// Whether it is to be counted as a failure: once, however many waited for the connection.
+    pub(super) fn counts(&self) -> bool {
+        !self.is_counted.swap(true, Ordering::Relaxed)
+    }
+
     fn of(error: &io::Error) -> Self {
         let fault = match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Fault::Refused,
             io::ErrorKind::TimedOut => Fault::ConnectTimeout,
             _ => Fault::Unreachable,
         };
-        Self { fault, reason: error.to_string() }
+        Self::new(fault, error.to_string())
     }
 }
 
@@ -71,18 +88,18 @@ pub(super) async fn dial(
     let stream = match timeout(origin.tls_timeout, shaking).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            return Err(NotConnected { fault: Fault::Tls, reason: error.to_string() });
+            return Err(NotConnected::new(Fault::Tls, error.to_string()));
         }
         Err(_) => {
             let reason = format!("no TLS within {:?}", origin.tls_timeout);
-            return Err(NotConnected { fault: Fault::ConnectTimeout, reason });
+            return Err(NotConnected::new(Fault::ConnectTimeout, reason));
         }
     };
     let stream: Stream = Box::new(stream);
     let is_http2 = stream.selected_alpn_proto() == Some(ALPN::H2);
     if !is_http2 && origin.http2 == Http2::Always && !needs_http1 {
         let reason = "it does not speak HTTP/2".to_owned();
-        return Err(NotConnected { fault: Fault::Tls, reason });
+        return Err(NotConnected::new(Fault::Tls, reason));
     }
     Ok(Dialled { stream, is_http2, address })
 }

@@ -1,7 +1,7 @@
 //! One request and its answer, over a connection of its own or one of many streams of another.
 
 use super::Fault;
-use super::http2;
+use super::http2::{self, INTERIM_HEADS_MAX};
 use super::pool::Pool;
 use super::server::{Load, Peer, Server};
 use crate::config::Origin;
@@ -19,8 +19,6 @@ use tokio::time::{Instant, timeout_at};
 
 /// An origin's promise to keep a connection is not trusted to its last moment.
 const CLOSE_TAKES: Duration = Duration::from_secs(1);
-/// Interim heads (1xx) before the final one of an answer.
-const INTERIM_HEADS_MAX: usize = 32;
 
 /// A connection on which one request may be sent.
 pub struct Connection {
@@ -181,7 +179,7 @@ impl Destination {
     pub(super) fn went_wrong(&self, fault: Fault) {
         let Some(shared) = &self.shared else { return };
         match fault {
-            Fault::NotTaken => self.server().http2.retire(shared.connection()),
+            Fault::NotTaken => shared.is_refused(),
             Fault::Silent | Fault::Stalled => shared.is_doubtful(),
             _ => {}
         }

@@ -2,22 +2,23 @@
 //!
 //! A request takes a stream on the oldest connection that has room, so that connections which are
 //! too many empty and end. Where none has room it waits for one that is being opened, or opens it:
-//! no more are opened at one time than those who wait will fill. What the server breaks off, or
-//! refuses a stream on, gets no more requests; what has been silent gets them on probation: a PING
-//! has to be answered in time. `driver` keeps one connection going, `message` says heads in either
+//! no more are opened at one time than those who wait will fill. What the server breaks off gets no
+//! more requests, nor does what has carried its share; where it refuses a stream, the others wait
+//! for room instead of opening more. What has been silent gets requests on probation: a PING has to
+//! be answered in time. `driver` keeps one connection going, `message` says heads in either
 //! language, `stream` is one request and its answer, `opening` finds streams for requests.
 
 mod driver;
 mod message;
 pub(super) mod opening;
 mod stream;
+mod watched;
 
 pub(super) use stream::{Incoming, Outgoing, halves};
 
 use super::dial::{Dialled, NotConnected};
 use bytes::Bytes;
 use h2::client::SendRequest;
-use pingora::protocols::Stream;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,13 +26,16 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+use watched::Watched;
 
 /// Streams on one connection, also where the server would have more. What all of them may have on
 /// its way at one time, unread, fits into the window of the connection: a client that does not read
 /// its answer keeps nobody else from theirs.
 const STREAMS_MAX: usize = 64;
+/// Interim heads (1xx) before the final one of an answer, over HTTP/1.1 as well.
+pub(super) const INTERIM_HEADS_MAX: usize = 32;
 /// What an origin may send of one body before somebody takes it.
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// Of all bodies.
 const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX as u32 * STREAM_WINDOW_BYTES;
 /// What is kept of a request body that the origin has not taken from the socket.
@@ -41,6 +45,18 @@ const FRAME_BYTES_MAX: u32 = 64 * 1024;
 /// Streams that we broke off and about which something may still be on its way. A client that
 /// leaves is no reason to end a connection that others use.
 const BROKEN_OFF_MAX: usize = 1024;
+/// What small frames may cost that nobody has taken: each as many bytes as it is shorter than 256.
+/// One stream alone cannot have so many on its way that the library ends the connection.
+const SMALL_FRAMES_BUDGET: usize = STREAM_WINDOW_BYTES as usize * 256;
+/// Requests on one connection; later ones go to another. The library counts what breaks the rules,
+/// and ends the connection where that is too much: each of these may without harm for the others.
+const REQUESTS_MAX: usize = 10_000;
+/// Frames of bodies without a byte before a connection gets no more requests. The library ends it
+/// after 100, whatever else is on it; what is left is for those who have a stream.
+const EMPTY_FRAMES_MAX: usize = 32;
+/// How long a connection on which the server refused a request gets no more at one time than the
+/// server has taken then.
+const REFUSED_FOR: Duration = Duration::from_secs(5);
 /// The server has not told yet how many streams it allows.
 const UNTOLD: usize = usize::MAX - 1;
 /// How often a request that found no room on a connection that was opened for it waits for another
@@ -85,7 +101,7 @@ struct Opening {
 
 type Opened = Result<Protocol, NotConnected>;
 
-type Connection = h2::client::Connection<Stream, Bytes>;
+type Connection = h2::client::Connection<Watched, Bytes>;
 
 /// What a new connection turned out to speak.
 #[derive(Clone)]
@@ -102,11 +118,17 @@ struct Usage {
     news: Notify,
     /// For who waits for a sign of life.
     signs: Notify,
+    /// For who waits until the server takes more.
+    room: Notify,
 }
 
 struct UsageState {
     streams: usize,
-    was_used: bool,
+    /// How many there were.
+    requests: usize,
+    empty_frames: usize,
+    /// So many streams are enough for the server, until then.
+    enough: Option<(usize, Instant)>,
     unused_since: Instant,
     heard_at: Instant,
     /// A PING is due.
@@ -121,14 +143,21 @@ impl Usage {
         let now = Instant::now();
         let state = UsageState {
             streams: 0,
-            was_used: false,
+            requests: 0,
+            empty_frames: 0,
+            enough: None,
             unused_since: now,
             heard_at: now,
             is_probed: false,
             is_doubted: false,
             has_ended: false,
         };
-        Self { state: Mutex::new(state), news: Notify::new(), signs: Notify::new() }
+        Self {
+            state: Mutex::new(state),
+            news: Notify::new(),
+            signs: Notify::new(),
+            room: Notify::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, UsageState> {
@@ -150,20 +179,53 @@ impl Usage {
     fn ends(&self) {
         self.lock().has_ended = true;
         self.signs.notify_waiters();
+        self.room.notify_waiters();
+    }
+
+    /// Until when the server has enough to do, if it lives.
+    fn held_back_until(&self) -> Option<Instant> {
+        let state = self.lock();
+        let until = state.enough.map(|(_, until)| until);
+        until.filter(|until| !(state.is_doubted || state.has_ended) && *until > Instant::now())
+    }
+
+    /// It has carried as much as it may.
+    fn is_worn_out(&self) -> bool {
+        let state = self.lock();
+        state.requests >= REQUESTS_MAX || state.empty_frames >= EMPTY_FRAMES_MAX
+    }
+
+    /// So many frames came that brought nothing.
+    fn got_nothing(&self, frames: usize) {
+        self.lock().empty_frames += frames;
     }
 
     /// One more stream, if there is room; whether there were others before.
     fn take(&self, streams_max: usize) -> Option<bool> {
         let mut state = self.lock();
-        if state.is_doubted || state.streams >= streams_max {
+        state.enough = state.enough.filter(|(_, until)| *until > Instant::now());
+        let enough = state.enough.map_or(streams_max, |(enough, _)| enough.min(streams_max));
+        if state.is_doubted || state.streams >= enough {
             return None;
         }
         state.streams += 1;
+        state.requests += 1;
+        if state.streams < enough {
+            // Several may have ended before anybody looked.
+            self.has_room(&state);
+        }
         if state.heard_at.elapsed() > QUIET_FOR && !state.is_probed {
             state.is_probed = true;
             self.news.notify_one();
         }
-        Some(std::mem::replace(&mut state.was_used, true))
+        Some(state.requests > 1)
+    }
+
+    /// Tells one of those who wait for it.
+    fn has_room(&self, state: &UsageState) {
+        if state.enough.is_some() {
+            self.room.notify_one();
+        }
     }
 }
 
@@ -174,20 +236,42 @@ pub(super) struct Place {
     pub(super) address: Option<SocketAddr>,
     connection: u64,
     usage: Arc<Usage>,
+    /// It was given up already.
+    is_left: AtomicBool,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.leave(false);
+    }
+}
+
+impl Place {
+    /// Once only. Where the server did not take the request, the others are enough for it, for a
+    /// while.
+    fn leave(&self, was_refused: bool) {
+        if self.is_left.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let mut state = self.usage.lock();
         state.streams -= 1;
+        if was_refused {
+            let until = Instant::now().checked_add(REFUSED_FOR);
+            state.enough = until.map(|until| (state.streams.max(1), until));
+        } else {
+            self.usage.has_room(&state);
+        }
         if state.streams == 0 {
             state.unused_since = Instant::now();
             self.usage.news.notify_one();
         }
     }
-}
 
-impl Place {
+    /// The server did not take the request.
+    pub(super) fn is_refused(&self) {
+        self.leave(true);
+    }
+
     /// The connection's number: later ones have greater ones.
     pub(super) fn connection(&self) -> u64 {
         self.connection
@@ -227,7 +311,9 @@ impl Live {
     fn take(&self) -> Option<Taken> {
         let is_reused = self.usage.take(self.room())?;
         let usage = self.usage.clone();
-        let place = Place { is_reused, address: self.address, connection: self.id, usage };
+        let (address, connection) = (self.address, self.id);
+        let place =
+            Place { is_reused, address, connection, usage, is_left: AtomicBool::new(false) };
         Some((self.requests.clone(), place))
     }
 
@@ -282,8 +368,15 @@ impl Shelf {
         let is_there = |live: &Live| {
             addresses.is_empty() || live.address.is_none_or(|address| addresses.contains(&address))
         };
-        self.live.retain_mut(|live| is_there(live) && live.is_open());
+        self.live.retain_mut(|live| is_there(live) && live.is_open() && !live.usage.is_worn_out());
         self.live.iter().filter(|live| live.id > newer_than).find_map(Live::take)
+    }
+
+    /// One of the connections that are newer than this, on which the server has enough to do, and
+    /// until when.
+    fn held_back(&self, newer_than: u64) -> Option<(Arc<Usage>, Instant)> {
+        let until = |live: &Live| Some((live.usage.clone(), live.usage.held_back_until()?));
+        self.live.iter().filter(|live| live.id > newer_than).find_map(until)
     }
 
     /// An opening for one more to wait for.
@@ -311,7 +404,9 @@ mod tests {
         let long_ago = Instant::now().checked_sub(QUIET_FOR * 2).expect("a time");
         usage.lock().heard_at = long_ago;
         let is_reused = usage.take(1).expect("room");
-        let place = Place { is_reused, address: None, connection: 1, usage: usage.clone() };
+        let is_left = AtomicBool::new(false);
+        let place =
+            Place { is_reused, address: None, connection: 1, usage: usage.clone(), is_left };
         (usage, place)
     }
 
@@ -337,6 +432,38 @@ mod tests {
         let (usage, place) = quiet();
         tokio::spawn(async move { usage.ends() });
         assert!(!place.lives().await);
+    }
+
+    #[test]
+    fn a_connection_that_has_carried_its_share_is_worn_out() {
+        let usage = Usage::new();
+        usage.lock().requests = REQUESTS_MAX - 1;
+        assert!(!usage.is_worn_out());
+        assert_eq!(usage.take(1), Some(true));
+        assert!(usage.is_worn_out());
+        let usage = Usage::new();
+        usage.got_nothing(EMPTY_FRAMES_MAX - 1);
+        assert!(!usage.is_worn_out());
+        usage.got_nothing(1);
+        assert!(usage.is_worn_out());
+    }
+
+    #[test]
+    fn where_a_stream_was_refused_there_are_no_more_at_one_time_than_were_taken() {
+        let (usage, refused) = quiet();
+        assert_eq!((usage.take(64), usage.take(64)), (Some(true), Some(true)));
+        refused.is_refused();
+        assert!(usage.held_back_until().is_some());
+        assert_eq!(usage.take(64), None);
+        assert_eq!(usage.lock().streams, 2);
+        // It has left already.
+        drop(refused);
+        assert_eq!(usage.lock().streams, 2);
+        usage.lock().streams -= 1;
+        assert_eq!((usage.take(64), usage.take(64)), (Some(true), None));
+        let past = Instant::now().checked_sub(REFUSED_FOR);
+        usage.lock().enough = past.map(|past| (1, past));
+        assert_eq!((usage.held_back_until(), usage.take(64)), (None, Some(true)));
     }
 
     #[test]

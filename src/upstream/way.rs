@@ -1,6 +1,6 @@
 //! The way of one request from server to server until one of them answers.
 
-use super::dial::NotConnected;
+use super::dial::{Dialled, NotConnected};
 use super::exchange::{Connection, Destination};
 use super::http2::opening::{self, Found};
 use super::pool::Pool;
@@ -64,6 +64,8 @@ pub struct Way<'a> {
     anew: Option<Anew>,
     /// Who did not take the request has been asked anew already.
     refused: Option<usize>,
+    /// The last server got nothing of it: to ask another one is not to ask for more.
+    is_next_free: bool,
     /// Nobody else can be asked: what the request consists of is gone.
     is_used_up: bool,
     deadline: Option<Instant>,
@@ -87,6 +89,7 @@ impl Upstream {
             tried: Vec::new(),
             anew: None,
             refused: None,
+            is_next_free: false,
             is_used_up: false,
             deadline: settings.total_timeout.map(|timeout| Instant::now() + timeout),
             step: Step::None,
@@ -213,11 +216,12 @@ impl<'a> Way<'a> {
     }
 
     /// One more server, if that can be afforded.
-    fn pick(&self, pool: &Pool) -> Option<usize> {
+    fn pick(&mut self, pool: &Pool) -> Option<usize> {
         let is_retry = !self.tried.is_empty();
+        let is_free = std::mem::take(&mut self.is_next_free);
         if !is_retry {
             pool.earn();
-        } else if !pool.affords_retry() {
+        } else if !(is_free || pool.affords_retry()) {
             return None;
         }
         let server = pool.pick(self.asking.key, &self.tried, std::time::Instant::now())?;
@@ -240,10 +244,6 @@ impl<'a> Way<'a> {
     ) -> Result<Connection, NotConnected> {
         let server = &pool.servers[position];
         let settings = &pool.settings;
-        let id = (pool.position, position);
-        let http1 = |stream, is_reused, peer| {
-            Connection::http1(stream, is_reused, pool.clone(), position, peer)
-        };
         if self.may_share(pool, position) {
             let newer_than = anew.map_or(0, |anew| anew.connection);
             let is_repeatable = self.asking.is_repeatable;
@@ -254,8 +254,7 @@ impl<'a> Way<'a> {
                     return Ok(connection);
                 }
                 Found::One(Some(dialled)) => {
-                    let peer = Peer { server: id, address: dialled.address };
-                    return Ok(http1(dialled.stream, false, peer));
+                    return Ok(http1(pool, position, dialled));
                 }
                 Found::One(None) => {}
             }
@@ -265,9 +264,10 @@ impl<'a> Way<'a> {
             let addresses = server.addresses(settings.connect_timeout).await;
             let addresses = addresses.iter().copied().map(Some).chain([None]);
             for address in addresses {
-                let peer = Peer { server: id, address };
+                let peer = Peer { server: (pool.position, position), address };
                 if let Some(stream) = self.upstream.idle.take(peer) {
-                    return Ok(http1(stream, true, peer));
+                    let pool = pool.clone();
+                    return Ok(Connection::http1(stream, true, pool, position, peer));
                 }
             }
         }
@@ -286,8 +286,12 @@ impl<'a> Way<'a> {
         may_speak_it && !self.asking.needs_http1 && server.http2.are_likely()
     }
 
-    fn not_connected(&self, pool: &Pool, server: usize, not_connected: &NotConnected) {
-        let NotConnected { fault, reason } = not_connected;
+    fn not_connected(&mut self, pool: &Pool, server: usize, not_connected: &NotConnected) {
+        if !not_connected.counts() {
+            self.is_next_free = true;
+            return;
+        }
+        let NotConnected { fault, reason, .. } = not_connected;
         self.upstream.metrics.origin_answer(pool.position, None, None);
         tracing::warn!(
             origin = pool.settings.name,
@@ -313,10 +317,11 @@ impl<'a> Way<'a> {
             return Ok(());
         }
         let was_not_taken = fault == Fault::NotTaken && !self.is_used_up;
-        // What it refuses on a connection that it is about to end it may take on another one.
+        // What it refuses on a connection that it is about to end it may take on another one, and
+        // what it refuses because it has much to do a little later.
         if was_not_taken && self.refused.replace(to.server) != Some(to.server) {
             to.went_wrong(fault);
-            self.anew = Some(Anew { server: to.server, connection: to.connection() });
+            self.anew = Some(Anew { server: to.server, connection: 0 });
             return Ok(());
         }
         self.note(to, fault);
@@ -401,9 +406,27 @@ pub(super) async fn connect_anew(
     let server = &pool.servers[position];
     let dialled = server.dial(&pool.settings, pool.tls.as_ref(), needs_http1).await?;
     if dialled.is_http2 {
-        let taken = opening::adopt(pool, position, dialled).await?;
+        let taken = opening::begin_shared(pool, position, dialled).await?;
         return Ok(Connection::http2(taken, pool.clone(), position));
     }
+    Ok(http1(pool, position, dialled))
+}
+
+/// A connection for one request only, whatever it speaks.
+pub(super) async fn connect_apart(
+    pool: &Arc<Pool>,
+    position: usize,
+) -> Result<Connection, NotConnected> {
+    let server = &pool.servers[position];
+    let dialled = server.dial(&pool.settings, pool.tls.as_ref(), false).await?;
+    if dialled.is_http2 {
+        let taken = opening::begin_apart(pool, position, dialled).await?;
+        return Ok(Connection::http2(taken, pool.clone(), position));
+    }
+    Ok(http1(pool, position, dialled))
+}
+
+fn http1(pool: &Arc<Pool>, position: usize, dialled: Dialled) -> Connection {
     let peer = Peer { server: (pool.position, position), address: dialled.address };
-    Ok(Connection::http1(dialled.stream, false, pool.clone(), position, peer))
+    Connection::http1(dialled.stream, false, pool.clone(), position, peer)
 }

@@ -17,6 +17,7 @@ mod disk;
 mod disk_faults;
 mod failover;
 mod forwarding;
+mod http2_faults;
 mod http2_origins;
 mod invalidation;
 mod keys;

@@ -1,6 +1,6 @@
 //! One request and its answer on a connection that others use at the same time.
 
-use super::message;
+use super::{INTERIM_HEADS_MAX, message};
 use crate::transport::{ReadError, WriteError};
 use crate::upstream::Fault;
 use crate::wire::Framing;
@@ -16,6 +16,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// What an origin receives.
@@ -45,6 +46,8 @@ pub(in crate::upstream) struct Incoming {
 enum Receiving {
     Nothing,
     Head(ResponseFuture),
+    /// There were interim heads. Whoever takes the others goes on when nobody waits for them here.
+    Heads(mpsc::Receiver<Result<Head, h2::Error>>),
     Body(RecvStream),
     /// There will be no answer.
     Failed(Fault),
@@ -162,12 +165,12 @@ impl Incoming {
         method: &Method,
         has_begun: bool,
     ) -> Result<ResponseHead, Fault> {
-        let response = match &mut self.state {
-            Receiving::Head(response) => response,
+        let came = match &mut self.state {
+            Receiving::Head(response) => poll_fn(|context| poll_head(response, context)).await,
+            Receiving::Heads(heads) => heads.recv().await.ok_or(Fault::Closed)?,
             Receiving::Failed(fault) => return Err(*fault),
             Receiving::Nothing | Receiving::Body(_) | Receiving::Over => return Err(Fault::Closed),
         };
-        let came = poll_fn(|context| poll_head(response, context)).await;
         let (Parts { status, headers, .. }, body) = match came {
             Ok(came) => came,
             Err(error) => {
@@ -182,8 +185,22 @@ impl Incoming {
                 head.framing = Framing::Length(0);
             }
             self.state = Receiving::Body(body);
+        } else {
+            self.takes_heads();
         }
         Ok(head)
+    }
+
+    /// The first interim head came.
+    fn takes_heads(&mut self) {
+        match std::mem::replace(&mut self.state, Receiving::Nothing) {
+            Receiving::Head(response) => {
+                let (taken, heads) = mpsc::channel(INTERIM_HEADS_MAX);
+                tokio::spawn(take_heads(response, taken));
+                self.state = Receiving::Heads(heads);
+            }
+            later => self.state = later,
+        }
     }
 
     /// The body behind this head comes next.
@@ -200,7 +217,10 @@ impl Incoming {
             Receiving::Body(_) if self.framing == Framing::Empty => true,
             Receiving::Body(body) => self.left == 0 && body.is_end_stream(),
             Receiving::Over => true,
-            Receiving::Nothing | Receiving::Head(_) | Receiving::Failed(_) => false,
+            Receiving::Nothing
+            | Receiving::Head(_)
+            | Receiving::Heads(_)
+            | Receiving::Failed(_) => false,
         }
     }
 
@@ -209,7 +229,10 @@ impl Incoming {
         let body = match &mut self.state {
             Receiving::Body(body) if self.framing != Framing::Empty => body,
             Receiving::Body(_) | Receiving::Over => return Ok(None),
-            Receiving::Nothing | Receiving::Head(_) | Receiving::Failed(_) => {
+            Receiving::Nothing
+            | Receiving::Head(_)
+            | Receiving::Heads(_)
+            | Receiving::Failed(_) => {
                 return Err(ReadError::Closed);
             }
         };
@@ -239,6 +262,24 @@ impl Incoming {
         let trailers = trailers.as_ref().map(message::trailers).transpose();
         let trailers = trailers.map_err(ReadError::Bad)?.filter(|fields| !fields.is_empty());
         Ok(trailers.map(Frame::Trailers))
+    }
+}
+
+/// Takes heads as they come. Left to itself, the library would keep interim ones without an end
+/// while whoever got the first is held up. Of too many the last are dropped: those that are kept
+/// are enough to show that there are too many.
+async fn take_heads(mut response: ResponseFuture, heads: mpsc::Sender<Result<Head, h2::Error>>) {
+    loop {
+        let came = tokio::select! {
+            came = poll_fn(|context| poll_head(&mut response, context)) => came,
+            () = heads.closed() => return,
+        };
+        if !matches!(came, Ok((_, None))) {
+            // Nobody needs it who has left.
+            let _ = heads.send(came).await;
+            return;
+        }
+        let _ = heads.try_send(came);
     }
 }
 

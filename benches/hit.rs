@@ -14,6 +14,7 @@ use brim::rules::key::Key;
 use brim::rules::policy;
 use brim::rules::purging::{self, Shares, Wish};
 use brim::rules::site::SiteMap;
+use brim::upstream::PurgeWay;
 use brim::wire::HeadLimits;
 use brim::wire::request::{Parser, RequestHead};
 use bytes::BytesMut;
@@ -143,7 +144,7 @@ fn look_up(bencher: divan::Bencher, rules: usize) {
         };
         let targets = &purging::targets(&wish, &sites).expect("a good wish");
         let (wish, shares) = (&wish, &Shares::default());
-        let order = Order { wish, targets, shares, by: "bench", hops: 0 };
+        let order = Order { wish, targets, shares, by: "bench", way: &PurgeWay::default() };
         runtime.block_on(engine.purge(&order));
     }
     assert_eq!(rules == 0, metrics.text().contains("brim_purge_rules 0\n"));

@@ -28,7 +28,7 @@ use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::rules::site::SiteMap;
 use crate::store::disk::{Disk, Health};
-use crate::upstream::HOPS;
+use crate::upstream::{HOPS, PurgeWay, WAY};
 use answer::Answer;
 use async_trait::async_trait;
 use gatekeeper::{Entry, Gatekeeper};
@@ -214,7 +214,8 @@ impl Admin {
         peer: IpAddr,
     ) -> Answer {
         let uri = session.req_header().uri.clone();
-        let hops = session.get_header(HOPS).map(|told| told.as_bytes().to_vec());
+        let told = |name| session.get_header(name).map(|told| told.as_bytes());
+        let way = PurgeWay::told(told(HOPS), told(WAY));
         let (engine, sites) = (&self.engine, &self.sites);
         match route {
             Guarded::Purge => match Query::parse(uri.query(), &[]) {
@@ -222,7 +223,7 @@ impl Admin {
                 Ok(_) => match body::read(session).await {
                     Err(refusal) => refusal,
                     Ok(body) => {
-                        let asked = purges::Asked { body: &body, hops: hops.as_deref(), peer };
+                        let asked = purges::Asked { body: &body, way, peer };
                         purges::purge(engine, sites, asked, || self.why_volatile()).await
                     }
                 },

@@ -23,7 +23,7 @@ mod server;
 mod tls;
 mod way;
 
-pub use doors::{DoorAnswer, HOPS, HOPS_MAX, ParentDoor};
+pub use doors::{DoorAnswer, HOPS, HOPS_MAX, ParentDoor, PurgeWay, WAY};
 pub use exchange::{Answer, Connection, Destination, Sender};
 pub use fault::Fault;
 pub use report::OriginReport;

@@ -12,6 +12,7 @@ use brim::rules::policy;
 use brim::rules::purging::{self, Shares, Wish};
 use brim::rules::site::SiteMap;
 use brim::store::disk::{Content, Disk};
+use brim::upstream::PurgeWay;
 use brim::wire::HeadLimits;
 use brim::wire::request::{Parser, RequestHead};
 use bytes::BytesMut;
@@ -78,7 +79,7 @@ async fn with(folder: &Path, objects: u64) -> [Row; 5] {
         let targets = &purging::targets(&wish, &sites).expect("a good wish");
         let (wish, shares) = (&wish, &Shares::of(&wish, &sites));
         let began = Instant::now();
-        let order = Order { wish, targets, shares, by: "bench", hops: 0 };
+        let order = Order { wish, targets, shares, by: "bench", way: &PurgeWay::default() };
         let receipt: Receipt = engine.purge(&order).await;
         assert!(receipt.durable, "{receipt:?}");
         began.elapsed().as_secs_f64() * 1e6

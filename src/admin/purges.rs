@@ -6,7 +6,7 @@ use super::wish;
 use crate::engine::{Engine, Order, Preview, Receipt};
 use crate::rules::purging::{self, Shares};
 use crate::rules::site::SiteMap;
-use crate::upstream::HOPS_MAX;
+use crate::upstream::PurgeWay;
 use serde::Serialize;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ const DONE_WITHIN: Duration = Duration::from_secs(90);
 /// What somebody has asked for.
 pub(super) struct Asked<'a> {
     pub(super) body: &'a [u8],
-    /// How many Brims it has come through, as the last one says.
-    pub(super) hops: Option<&'a [u8]>,
+    /// How it has come here, as the last one says; `None`: by a way that is too long.
+    pub(super) way: Option<PurgeWay>,
     pub(super) peer: IpAddr,
 }
 
@@ -52,9 +52,9 @@ pub(super) async fn purge(
     asked: Asked<'_>,
     why_volatile: impl FnOnce() -> String,
 ) -> Answer {
-    let hops = match hops(asked.hops) {
-        Ok(hops) => hops,
-        Err(refusal) => return refusal,
+    let Some(way) = asked.way else {
+        let message = "the purge comes through too many parents: do some name each other?";
+        return Answer::error(508, message);
     };
     let found = wish::parse(asked.body)
         .and_then(|wish| purging::targets(&wish, sites).map(|targets| (wish, targets)));
@@ -73,8 +73,8 @@ pub(super) async fn purge(
     let (engine, by) = (engine.clone(), format!("admin {}", asked.peer.to_canonical()));
     // A purge that has begun ends, whether or not somebody waits for it.
     let purge = tokio::spawn(async move {
-        let (wish, targets, shares, by) = (&wish, &targets, &shares, &*by);
-        engine.purge(&Order { wish, targets, shares, by, hops }).await
+        let (wish, targets, shares, by, way) = (&wish, &targets, &shares, &*by, &way);
+        engine.purge(&Order { wish, targets, shares, by, way }).await
     });
     match timeout(DONE_WITHIN, purge).await {
         Ok(Ok(receipt)) => acknowledged(receipt, why_volatile),
@@ -84,16 +84,6 @@ pub(super) async fn purge(
         }
         Err(_) => too_slow("GET /purges tells what becomes of it"),
     }
-}
-
-/// How many Brims a purge has come through.
-fn hops(told: Option<&[u8]>) -> Result<u32, Answer> {
-    let Some(told) = told else { return Ok(0) };
-    let hops = std::str::from_utf8(told).ok().and_then(|told| told.parse().ok());
-    hops.filter(|hops| *hops <= HOPS_MAX).ok_or_else(|| {
-        let message = "the purge comes through too many parents: do some name each other?";
-        Answer::error(508, message)
-    })
 }
 
 /// What may come back with the next start is no success, and what parents still may have is not yet

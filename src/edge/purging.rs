@@ -12,6 +12,7 @@ use crate::engine::{Engine, Order};
 use crate::outcome::Outcome;
 use crate::rules::purging::{self, Shares, Targets, Wish};
 use crate::rules::tags::{self, TooMany};
+use crate::upstream::PurgeWay;
 use crate::wire::request::RequestHead;
 use http::Method;
 use std::net::IpAddr;
@@ -53,7 +54,8 @@ impl Asked<'_> {
         let by = format!("front door {}", self.client);
         let shares = self.shares(&wish);
         let (wish, targets, shares, by) = (&wish, &targets, &shares, &*by);
-        let receipt = self.engine.purge(&Order { wish, targets, shares, by, hops: 0 }).await;
+        let way = &PurgeWay::default();
+        let receipt = self.engine.purge(&Order { wish, targets, shares, by, way }).await;
         let (status, outcome, lines) = match receipt.durable {
             true => (receipt.status(), Outcome::Edge, ""),
             false => (503, Outcome::Error("purge_not_durable"), SOON),
@@ -64,11 +66,14 @@ impl Asked<'_> {
         Ok(Page { status, content_type, lines: lines.into(), body: body.into(), story })
     }
 
-    /// What parents are asked for. Without a host a parent knows the URL by a name of its own.
+    /// What parents are asked for. Without a host a parent knows the URL by a name of its own; and
+    /// JSON has no words for a tag that is no UTF-8, of which here only the replacement is left.
     fn shares(&self, wish: &Wish) -> Shares {
         let is_nameless = wish.tags.is_empty() && self.head.authority().is_none();
+        let is_unsayable = |tag: &String| tag.contains(char::REPLACEMENT_CHARACTER);
+        let means_all = is_nameless || wish.tags.iter().any(is_unsayable);
         let all = Wish { all: true, soft: wish.soft, ..Wish::default() };
-        Shares::of_site(if is_nameless { &all } else { wish }, self.site)
+        Shares::of_site(if means_all { &all } else { wish }, self.site)
     }
 
     fn is_permitted(&self) -> Result<(), Own> {

@@ -7,13 +7,17 @@
 //! parent what was purged while nobody reached that.
 
 mod debts;
+mod known;
 
 use super::Engine;
 use super::receipts::{OfParent, ParentState, Receipt};
+use crate::config::Site;
+use crate::rules::key::Key;
 use crate::rules::purging::{Shares, Wish};
-use crate::upstream::{HOPS_MAX, ParentDoor, Upstream};
+use crate::upstream::{HOPS_MAX, ParentDoor, PurgeWay, Upstream};
 use bytes::Bytes;
-use debts::{Debt, Debts};
+use debts::{Debt, Debts, everything};
+use known::Known;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +50,7 @@ pub(super) struct Parents {
     /// How often something owed was paid.
     paid: watch::Sender<u64>,
     noted: AtomicU64,
+    known: Mutex<Known>,
 }
 
 /// A parent, under whatever names the configuration has for it.
@@ -64,6 +69,21 @@ struct State {
     debts: Debts,
     /// Somebody sees to it that they are paid.
     has_worker: bool,
+    /// It has not acknowledged something when it was asked.
+    is_late: bool,
+    /// Purges that it is being asked for, and whether it is asked for nothing else until they have
+    /// ended.
+    asking: usize,
+    is_shut: bool,
+    /// The newest debt when they were noted, and whether there were any.
+    noted: u64,
+    is_noted: bool,
+}
+
+/// A parent is being asked.
+struct Asking {
+    engine: Arc<Engine>,
+    debtor: Arc<Debtor>,
 }
 
 /// A parent's receipt, as far as it is of interest.
@@ -82,8 +102,8 @@ struct Complaint {
 /// Why a parent has not acknowledged.
 struct NotYet {
     why: String,
-    /// It has answered; another purge may be none of its troubles.
-    is_answer: bool,
+    /// If it has answered: another purge may be none of its troubles.
+    status: Option<u16>,
 }
 
 /// What is owed at one door, as it is noted.
@@ -111,7 +131,8 @@ impl Parents {
             })
         };
         let debtors = by_url.into_iter().map(debtor).collect();
-        Self { debtors, paid: watch::Sender::new(0), noted: AtomicU64::new(0) }
+        let (paid, noted, known) = (watch::Sender::new(0), AtomicU64::new(0), Mutex::default());
+        Self { debtors, paid, noted, known }
     }
 
     fn owe(&self, id: &str) -> bool {
@@ -120,6 +141,44 @@ impl Parents {
 
     fn at(&self, url: &str) -> Option<&Arc<Debtor>> {
         self.debtors.iter().find(|debtor| debtor.url == url)
+    }
+}
+
+impl NotYet {
+    fn unanswered(why: String) -> Self {
+        Self { why, status: None }
+    }
+
+    /// It does not understand what is asked for, and never will.
+    fn is_refusal(&self) -> bool {
+        matches!(self.status, Some(400 | 413))
+    }
+
+    fn log(&self, parent: &str) {
+        let why = &self.why;
+        match self.status {
+            None => tracing::warn!(parent, why, "a parent cannot be reached for a purge"),
+            Some(400..500) => {
+                tracing::error!(parent, why, "a parent does not take purges from here");
+            }
+            Some(_) => tracing::warn!(parent, why, "a parent has not acknowledged a purge"),
+        }
+    }
+}
+
+impl Asking {
+    fn begin(engine: &Arc<Engine>, debtor: &Arc<Debtor>) -> Self {
+        debtor.lock().asking += 1;
+        Self { engine: engine.clone(), debtor: debtor.clone() }
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let mut state = self.debtor.lock();
+        state.asking -= 1;
+        state.is_shut &= state.asking > 0;
+        self.engine.keep_out(&self.debtor, &state);
     }
 }
 
@@ -147,16 +206,18 @@ impl Engine {
     /// for nothing else afterwards.
     pub(super) async fn purge_parents(
         self: &Arc<Self>,
+        wish: &Wish,
         shares: &Shares,
-        hops: u32,
+        way: &PurgeWay,
         id: &str,
     ) -> Vec<OfParent> {
         let mut asking = JoinSet::new();
-        for (position, debtor) in self.parents.debtors.iter().enumerate() {
-            let Some(wish) = shares.of_origins(&debtor.origins) else { continue };
-            let (engine, debtor, id) = (self.clone(), debtor.clone(), id.to_owned());
+        for (position, wish, place) in self.begin_to_ask(wish, shares, way) {
+            let (engine, id, onward) =
+                (self.clone(), id.to_owned(), way.onward(self.identity(), id));
             asking.spawn(async move {
-                let told = engine.purge_parent(position, &debtor, &wish, hops, &id).await;
+                let told = engine.purge_parent(position, &wish, &onward, &id).await;
+                drop(place);
                 (position, told)
             });
         }
@@ -165,37 +226,129 @@ impl Engine {
         told.into_iter().map(|(_, told)| told).collect()
     }
 
+    /// Who is to be asked for what. Nobody, if the purge was here before: whoever brings it again is
+    /// not made to wait for what those are asked who brought it first, as that may be the same in the
+    /// other direction. It may rely on what it is told, and on all that comes from here afterwards:
+    /// until the parents have answered, nothing comes from them.
+    fn begin_to_ask(
+        self: &Arc<Self>,
+        wish: &Wish,
+        shares: &Shares,
+        way: &PurgeWay,
+    ) -> Vec<(usize, Wish, Asking)> {
+        let debtors = &self.parents.debtors;
+        // Held until all are marked, or those who bring it again would find nobody to shut out.
+        let mut known = self.parents.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_here = way.leads_through(self.identity())
+            || way.name().is_some_and(|name| !known.add(name, wish));
+        if was_here {
+            for debtor in debtors {
+                let mut state = debtor.lock();
+                state.is_shut |= state.asking > 0;
+                self.keep_out(debtor, &state);
+            }
+            return Vec::new();
+        }
+        let concerned = debtors.iter().enumerate().filter_map(|(position, debtor)| {
+            let wish = shares.of_origins(&debtor.origins)?;
+            Some((position, wish, Asking::begin(self, debtor)))
+        });
+        concerned.collect()
+    }
+
     async fn purge_parent(
         self: &Arc<Self>,
         position: usize,
-        debtor: &Arc<Debtor>,
         wish: &Wish,
-        hops: u32,
+        onward: &PurgeWay,
         id: &str,
     ) -> OfParent {
-        let patience = debtor.patience(hops);
+        let debtor = &self.parents.debtors[position];
+        let patience = debtor.patience(onward.hops - 1);
+        let owed_before = debtor.lock().debts.last_number();
         let asked = timeout(patience, async {
             let _place = debtor.places.acquire().await;
-            self.ask(debtor, wish, hops, patience).await
+            self.ask(debtor, wish, onward, patience).await
         });
         let why = format!("no answer in {patience:?}");
-        let asked = asked.await.unwrap_or(Err(NotYet { why, is_answer: false }));
+        let asked = asked.await.unwrap_or(Err(NotYet::unanswered(why)));
         self.metrics.parent_purge(asked.is_ok());
         match asked {
             Ok(told) => {
+                if is_everything(wish) {
+                    self.is_paid(debtor, &told, |debts| debts.pay_up_to(owed_before));
+                }
                 if debtor.lock().debts.count() > 0 {
                     // It is there: what it owes can be tried, too.
                     debtor.wake.notify_one();
                 }
                 told
             }
-            Err(NotYet { why, .. }) => {
+            Err(not_yet) => {
+                not_yet.log(&debtor.url);
+                let hops = onward.hops - 1;
                 let mut state = debtor.lock();
-                state.debts.add(id, wish, hops);
-                self.keep_out(debtor, true);
+                state.is_late = true;
+                let first = if not_yet.is_refusal() && !is_everything(wish) {
+                    log_everything(debtor);
+                    state.debts.add(id, &everything(), hops);
+                    Duration::ZERO
+                } else {
+                    state.debts.add(id, wish, hops);
+                    RETRY_FIRST
+                };
+                self.keep_out(debtor, &state);
                 drop(state);
-                self.have_paid(position, RETRY_FIRST);
-                OfParent::pending(&debtor.url, why)
+                self.have_paid(position, first);
+                OfParent::pending(&debtor.url, not_yet.why)
+            }
+        }
+    }
+
+    /// Has parents forget what a request has made out of date: of many, each may have it, and only one
+    /// has passed the request on. Costs each of them a question, or one for many such requests. Other
+    /// edges are not told, and it is written down only when a parent does not answer.
+    pub(super) fn outdate_at_parents(self: &Arc<Self>, site: &Site, keys: &[Key]) {
+        if self.parents.debtors.is_empty() {
+            return;
+        }
+        // A parent knows what was asked for without a host by a name of its own. It would have to
+        // forget everything, and anybody could have it do so.
+        let named = keys.iter().filter(|key| !key.host().is_empty());
+        let urls = named.map(|key| format!("http://{}{}", key.host(), key.target()));
+        let wish = Wish { urls: urls.collect(), ..Wish::default() };
+        let shares = Shares::of_site(&wish, site);
+        for (position, debtor) in self.parents.debtors.iter().enumerate() {
+            let Some(wish) = shares.of_origins(&debtor.origins) else { continue };
+            let mut state = debtor.lock();
+            state.debts.add_of_request(wish);
+            if !state.is_late {
+                // Whoever has just paid the last of them would pause first.
+                debtor.wake.notify_one();
+            }
+            drop(state);
+            self.have_paid(position, Duration::ZERO);
+        }
+    }
+
+    /// Waits until parents have forgotten that, but not for long: who has not by then is asked for
+    /// nothing else until it has. Before that nobody is kept away from them, or whoever sends
+    /// requests could keep everybody away.
+    pub(super) async fn parents_told(&self, patience: Duration) {
+        let debtors = &self.parents.debtors;
+        let newest: Vec<u64> =
+            debtors.iter().map(|debtor| debtor.lock().debts.last_number()).collect();
+        let has_told = |debtor: &Debtor, number| !debtor.lock().debts.has_of_requests(number);
+        let have_all = || debtors.iter().zip(&newest).all(|(debtor, of)| has_told(debtor, *of));
+        let mut paid = self.parents.paid.subscribe();
+        if timeout(patience, paid.wait_for(|_| have_all())).await.is_ok() {
+            return;
+        }
+        for (debtor, number) in debtors.iter().zip(newest) {
+            let mut state = debtor.lock();
+            if state.debts.has_of_requests(number) {
+                state.is_late = true;
+                self.keep_out(debtor, &state);
             }
         }
     }
@@ -204,20 +357,15 @@ impl Engine {
         &self,
         debtor: &Debtor,
         wish: &Wish,
-        hops: u32,
+        onward: &PurgeWay,
         within: Duration,
     ) -> Result<OfParent, NotYet> {
         let url = &debtor.url;
         let told = match serde_json::to_vec(wish) {
-            Ok(body) => {
-                self.upstream.ask_for_purge(&debtor.doors[0], &body, hops + 1, within).await
-            }
+            Ok(body) => self.upstream.ask_for_purge(&debtor.doors[0], &body, onward, within).await,
             Err(error) => Err(error.to_string()),
         };
-        let told = told.map_err(|why| {
-            tracing::warn!(parent = url, why, "a parent cannot be reached for a purge");
-            NotYet { why, is_answer: false }
-        })?;
+        let told = told.map_err(NotYet::unanswered)?;
         let receipt = serde_json::from_slice::<Told>(&told.body).ok();
         let why = match (told.status, receipt) {
             (200, Some(Told { id, objects, bytes })) => {
@@ -232,16 +380,14 @@ impl Engine {
                 Err(_) => format!("it answers with {status}"),
             },
         };
-        if (400..500).contains(&told.status) {
-            tracing::error!(parent = url, why, "a parent does not take purges from here");
-        } else {
-            tracing::warn!(parent = url, why, "a parent has not acknowledged a purge");
-        }
-        Err(NotYet { why, is_answer: true })
+        Err(NotYet { why, status: Some(told.status) })
     }
 
-    fn keep_out(&self, debtor: &Debtor, is_owed: bool) {
-        debtor.doors.iter().for_each(|door| self.upstream.keep_out(door, is_owed));
+    /// In force for everybody who asks afterwards.
+    fn keep_out(&self, debtor: &Debtor, state: &State) {
+        let is_owed = state.debts.has_wishes() || state.is_late && state.debts.count() > 0;
+        let is_out = state.is_shut || is_owed;
+        debtor.doors.iter().for_each(|door| self.upstream.keep_out(door, is_out));
     }
 
     /// Somebody sees to it that a parent is asked again.
@@ -262,40 +408,58 @@ impl Engine {
         let debtor = &self.parents.debtors[position];
         let (mut last, mut has_paid) = (0, false);
         loop {
-            let next = debtor.lock().debts.behind(last);
+            let (next, newest) = {
+                let mut state = debtor.lock();
+                (state.debts.behind(last), state.debts.last_number())
+            };
             let Some(debt) = next else { break };
             last = debt.number;
-            match self.ask(debtor, &debt.wish, debt.hops, ACKNOWLEDGED_WITHIN).await {
+            // A purge of its own: what is owed may stand for many by now.
+            let onward =
+                PurgeWay::after(debt.hops).onward(self.identity(), &self.receipts.new_id());
+            match self.ask(debtor, &debt.wish, &onward, ACKNOWLEDGED_WITHIN).await {
                 Ok(told) => {
                     has_paid = true;
-                    self.is_paid(debtor, debt.number, &told);
+                    self.is_paid(debtor, &told, |debts| match is_everything(&debt.wish) {
+                        true => debts.pay_up_to(newest),
+                        false => debts.pay(debt.number),
+                    });
                 }
-                Err(NotYet { why, is_answer }) => {
-                    for id in &debt.ids {
-                        self.tell_receipt(id, &OfParent::pending(&debtor.url, why.clone()));
-                    }
-                    if !is_answer {
+                Err(not_yet) => {
+                    self.is_unpaid(debtor, &debt, &not_yet);
+                    if not_yet.status.is_none() {
                         break;
                     }
                 }
             }
         }
         let mut state = debtor.lock();
-        if state.debts.count() > 0 {
-            return Some(has_paid);
+        if state.debts.count() == 0 {
+            state.has_worker = false;
+            return None;
         }
-        state.has_worker = false;
-        None
+        let is_news = state.debts.last_number() > state.noted;
+        drop(state);
+        if is_news {
+            self.note_owed(debtor);
+        }
+        Some(has_paid)
     }
 
-    fn is_paid(&self, debtor: &Debtor, number: u64, told: &OfParent) {
+    fn is_paid(
+        &self,
+        debtor: &Debtor,
+        told: &OfParent,
+        pay: impl FnOnce(&mut Debts) -> Option<Vec<String>>,
+    ) {
         self.find_old_receipts();
         let mut state = debtor.lock();
-        let Some(ids) = state.debts.pay(number) else { return };
-        if state.debts.count() == 0 {
-            self.keep_out(debtor, false);
+        let Some(ids) = pay(&mut state.debts) else { return };
+        self.keep_out(debtor, &state);
+        if state.debts.count() == 0 && std::mem::take(&mut state.is_late) {
             tracing::info!(parent = debtor.url, "a parent has made up for all purges");
         }
+        let is_noted = state.is_noted;
         drop(state);
         self.metrics.parent_purge(true);
         self.count_owed();
@@ -304,8 +468,30 @@ impl Engine {
                 self.note_down(&receipt);
             }
         }
-        self.note_owed(debtor);
+        if is_noted {
+            self.note_owed(debtor);
+        }
         self.parents.paid.send_modify(|paid| *paid += 1);
+    }
+
+    fn is_unpaid(&self, debtor: &Debtor, debt: &Debt, not_yet: &NotYet) {
+        for id in &debt.ids {
+            self.tell_receipt(id, &OfParent::pending(&debtor.url, not_yet.why.clone()));
+        }
+        let mut state = debtor.lock();
+        // Whose requests they are can name hosts as they like: no line for each.
+        if not_yet.is_refusal() && state.debts.refused(debt.number) {
+            if !debt.is_of_requests {
+                log_everything(debtor);
+            }
+            self.keep_out(debtor, &state);
+            drop(state);
+            return self.count_owed();
+        }
+        state.is_late = true;
+        self.keep_out(debtor, &state);
+        drop(state);
+        not_yet.log(&debtor.url);
     }
 
     fn tell_receipt(&self, id: &str, told: &OfParent) -> Option<Receipt> {
@@ -341,8 +527,10 @@ impl Engine {
 
     /// For the next start: what is owed at one door, the last such note counts.
     fn note_owed(&self, debtor: &Debtor) {
-        let owed = debtor.lock().debts.all();
-        let owed = Owed { owed_at: debtor.url.clone(), purges: owed };
+        let mut state = debtor.lock();
+        let owed = Owed { owed_at: debtor.url.clone(), purges: state.debts.all() };
+        (state.noted, state.is_noted) = (state.debts.last_number(), !owed.purges.is_empty());
+        drop(state);
         if let Some(disk) = self.store.disk()
             && let Ok(text) = serde_json::to_vec(&owed)
         {
@@ -373,10 +561,9 @@ impl Engine {
                 continue;
             };
             let mut state = debtor.lock();
+            (state.is_late, state.is_noted) = (true, true);
             state.debts.restore(purges);
-            if state.debts.count() > 0 {
-                self.keep_out(debtor, true);
-            }
+            self.keep_out(debtor, &state);
         }
         self.count_owed();
     }
@@ -411,6 +598,16 @@ async fn work_off(engine: Weak<Engine>, position: usize, first: Duration) {
             Some(false) => pause = (pause * 2).clamp(RETRY_FIRST, RETRY_MAX),
         }
     }
+}
+
+/// Nothing that a parent has can be older.
+fn is_everything(wish: &Wish) -> bool {
+    wish.all && !wish.soft && !wish.dry_run
+}
+
+fn log_everything(debtor: &Debtor) {
+    let parent = &debtor.url;
+    tracing::error!(parent, "a parent does not understand a purge: it is to forget everything");
 }
 
 fn cut(mut text: String) -> String {

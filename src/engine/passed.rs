@@ -63,12 +63,15 @@ impl Engine {
         });
     }
 
-    /// Waits until what was invalidated before cannot come back by the end of this process; not for
-    /// long, if the disk is in trouble.
+    /// Waits until what was invalidated before cannot come back by the end of this process, nor from
+    /// parents; not for long, if the disk or they are in trouble.
     pub async fn invalidations_written(&self) {
-        if let Some(disk) = self.store.disk() {
-            let _ = tokio::time::timeout(WRITTEN_WITHIN, disk.removals_written()).await;
-        }
+        let written = async {
+            if let Some(disk) = self.store.disk() {
+                let _ = tokio::time::timeout(WRITTEN_WITHIN, disk.removals_written()).await;
+            }
+        };
+        tokio::join!(written, self.parents_told(WRITTEN_WITHIN));
     }
 
     /// What a passed request changed: after an unsafe one that succeeded, its URL and those that the
@@ -78,18 +81,20 @@ impl Engine {
         if is_safe(&passed.head.method) || !(200..400).contains(&passed.answer.status) {
             return None;
         }
-        self.invalidate(passed.key);
+        let mut outdated = vec![passed.key.clone()];
         let mut is_own_content = false;
         for name in ["location", "content-location"] {
             for reference in passed.answer.fields.all(name) {
                 let Some(named) = passed.named(reference) else { continue };
                 if named != *passed.key {
-                    self.invalidate(&named);
+                    outdated.push(named);
                 } else if name == "content-location" {
                     is_own_content = true;
                 }
             }
         }
+        self.outdate_at_parents(passed.site, &outdated);
+        outdated.iter().for_each(|key| self.invalidate(key));
         let is_post = passed.head.method == Method::POST && passed.answer.status == 200;
         if is_post && is_own_content { self.posted(passed) } else { None }
     }

@@ -6,6 +6,7 @@ use super::receipts::{Kinds, Receipt};
 use crate::metrics::PurgeKind;
 use crate::rules::purging::{Shares, Targets, Wish};
 use crate::store::purges::Scope;
+use crate::upstream::PurgeWay;
 use bytes::Bytes;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -34,8 +35,8 @@ pub struct Order<'a> {
     pub shares: &'a Shares,
     /// Who it is.
     pub by: &'a str,
-    /// How many Brims it has come through.
-    pub hops: u32,
+    /// How it has come here.
+    pub way: &'a PurgeWay,
 }
 
 impl Engine {
@@ -43,12 +44,12 @@ impl Engine {
     /// force and on stable storage; `durable` tells if it could not be brought there, `parents` who of
     /// them has not acknowledged and is asked for nothing else.
     pub async fn purge(self: &Arc<Self>, order: &Order<'_>) -> Receipt {
-        let &Order { wish, targets, shares, by, hops } = order;
+        let &Order { wish, targets, shares, by, way } = order;
         let began = Instant::now();
         let id = self.receipts.new_id();
         // Whoever asks after the number below is drawn finds them without what is purged, or not at
         // all.
-        let parents = self.purge_parents(shares, hops, &id).await;
+        let parents = self.purge_parents(wish, shares, way, &id).await;
         let now = SystemTime::now();
         let rules = scopes(targets, wish.soft);
         let on_disk = self.store.disk().map_or(0, |disk| disk.stats().entries);

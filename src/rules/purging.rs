@@ -23,7 +23,7 @@ const URL_BYTES_MAX: usize = 48 * 1024;
 const NAME_BYTES_MAX: usize = 60 * 1024;
 
 /// What somebody wants to be forgotten, in their words: the body of `POST /purge`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Wish {
     /// `http://host/path?query`, with all variants of it.

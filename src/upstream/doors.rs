@@ -4,6 +4,7 @@
 use super::Upstream;
 use super::server::Server;
 use crate::config::{Origin, OriginServer};
+use crate::rules::loops::Identity;
 use crate::transport::{self, BodyReader, Reader};
 use crate::wire::HeadLimits;
 use crate::wire::body::{Decoder, Frame, Sender};
@@ -12,12 +13,23 @@ use bytes::BytesMut;
 use http::Method;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// How many Brims a purge has come through: those that name each other as parents would never end.
 pub const HOPS: &str = "Brim-Purge-Hops";
 /// More than anybody needs.
 pub const HOPS_MAX: u32 = 8;
+
+/// By which Brims it has come: its name, which begins with the identity of the first, and the
+/// identities of the others.
+pub const WAY: &str = "Brim-Purge-Way";
+/// More than so many hops take.
+const WAY_BYTES_MAX: usize = 512;
+
+/// A listener has few places, and closes at once when they are taken: so often it is asked again, each
+/// time after a longer pause.
+const CLOSED_MAX: u32 = 6;
+const CLOSED_PAUSE: Duration = Duration::from_millis(50);
 
 /// A receipt is far smaller.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
@@ -39,6 +51,21 @@ pub struct ParentDoor {
     pub origins: Vec<usize>,
 }
 
+/// How a purge has come here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PurgeWay {
+    /// How many Brims it has come through.
+    pub hops: u32,
+    through: String,
+}
+
+/// Why there is no answer.
+enum NoAnswer {
+    /// Nobody has begun with one.
+    Closed,
+    Because(String),
+}
+
 /// What is answered there.
 pub struct DoorAnswer {
     /// Its status.
@@ -56,6 +83,45 @@ impl Door {
     /// It may have what was purged here.
     pub(super) fn is_owed(&self) -> bool {
         self.is_owed.load(Ordering::SeqCst)
+    }
+}
+
+impl PurgeWay {
+    /// What the fields say. `None`: more than any purge needs.
+    pub fn told(hops: Option<&[u8]>, through: Option<&[u8]>) -> Option<Self> {
+        let text = |told| std::str::from_utf8(told).ok();
+        let hops = hops.map_or(Some(0), |told| text(told)?.parse().ok())?;
+        let through = through.map_or(Some(""), text)?;
+        let is_known = |byte: u8| byte.is_ascii_hexdigit() || b"-, ".contains(&byte);
+        let is_sound = through.len() <= WAY_BYTES_MAX && through.bytes().all(is_known);
+        let way = Self { hops, through: through.to_owned() };
+        (hops <= HOPS_MAX && is_sound).then_some(way)
+    }
+
+    /// Of one that begins here, but because of one that had come through so many.
+    pub fn after(hops: u32) -> Self {
+        Self { hops, through: String::new() }
+    }
+
+    /// How it goes on from this Brim; `id` is its name here if it has none yet.
+    #[must_use]
+    pub fn onward(&self, identity: &Identity, id: &str) -> Self {
+        let (through, own) = (&self.through, identity.as_str());
+        let through = match self.name() {
+            Some(_) => format!("{through}, {own}"),
+            None => format!("{own}-{id}"),
+        };
+        Self { hops: self.hops + 1, through }
+    }
+
+    /// The same for all who get it by some way from where it began. `None`: it begins here.
+    pub fn name(&self) -> Option<&str> {
+        self.through.split(',').next().filter(|name| !name.is_empty())
+    }
+
+    /// Whether it was at this Brim before.
+    pub fn leads_through(&self, identity: &Identity) -> bool {
+        self.through.contains(identity.as_str())
     }
 }
 
@@ -94,10 +160,25 @@ impl Upstream {
         &self,
         door: &ParentDoor,
         wish: &[u8],
-        hops: u32,
+        way: &PurgeWay,
         within: Duration,
     ) -> Result<DoorAnswer, String> {
-        let asking = self.ask_at_door(door, wish, hops);
+        let asking = async {
+            let mut closed = 0;
+            loop {
+                match self.ask_at_door(door, wish, way).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(NoAnswer::Because(why)) => return Err(why),
+                    Err(NoAnswer::Closed) if closed == CLOSED_MAX => {
+                        return Err("it closed without an answer".to_owned());
+                    }
+                    Err(NoAnswer::Closed) => {}
+                }
+                // It may have purged and not said so: to do that twice does no harm.
+                sleep(CLOSED_PAUSE * 2_u32.pow(closed)).await;
+                closed += 1;
+            }
+        };
         timeout(within, asking).await.unwrap_or_else(|_| Err(format!("no answer in {within:?}")))
     }
 
@@ -105,10 +186,10 @@ impl Upstream {
         &self,
         door: &ParentDoor,
         wish: &[u8],
-        hops: u32,
-    ) -> Result<DoorAnswer, String> {
+        way: &PurgeWay,
+    ) -> Result<DoorAnswer, NoAnswer> {
         let Some(token) = &self.token else {
-            return Err("there is no operator's token to bring".to_owned());
+            return Err(NoAnswer::Because("there is no operator's token to bring".to_owned()));
         };
         let pool = &self.pools[door.server.0];
         let server = &pool.doors[door.server.1].server;
@@ -117,14 +198,15 @@ impl Upstream {
             Ok(dialled) => dialled,
             Err(not_connected) => {
                 server.doubt();
-                return Err(not_connected.reason);
+                return Err(NoAnswer::Because(not_connected.reason));
             }
         };
         let stall = pool.settings.read_timeout;
         let (mut reader, mut writer) = transport::split(dialled.stream, BytesMut::new(), stall);
+        let PurgeWay { hops, through } = way;
         let head = format!(
             "POST /purge HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\n\
-             {HOPS}: {hops}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+             {HOPS}: {hops}\r\n{WAY}: {through}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
              Connection: close\r\n\r\n",
             server.settings.authority,
             wish.len(),
@@ -132,20 +214,20 @@ impl Upstream {
         // Who refuses may do so before it has read everything: reading shows.
         let _ = writer.write(&[head.as_bytes(), wish]).await;
         let head = read_head(&mut reader).await?;
-        let body = read_body(&mut reader, &head, stall).await?;
+        let body = read_body(&mut reader, &head, stall).await.map_err(NoAnswer::Because)?;
         Ok(DoorAnswer { status: head.status, body })
     }
 }
 
-async fn read_head(reader: &mut Reader) -> Result<ResponseHead, String> {
+async fn read_head(reader: &mut Reader) -> Result<ResponseHead, NoAnswer> {
     loop {
         let parsed = response::parse(&mut reader.buf, &HeadLimits::OF_ANSWERS, &Method::POST);
-        match parsed.map_err(str::to_owned)? {
+        match parsed.map_err(|why| NoAnswer::Because(why.to_owned()))? {
             Some(head) if head.is_interim() => {}
             Some(head) => return Ok(head),
             None => match reader.fill(Duration::MAX).await {
                 Ok(read) if read > 0 => {}
-                _ => return Err("it closed without an answer".to_owned()),
+                _ => return Err(NoAnswer::Closed),
             },
         }
     }
@@ -169,5 +251,40 @@ async fn read_body(
             Ok(None) => return Ok(content),
             Err(_) => return Err("its answer broke off".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_way_tells_who_was_there() {
+        let [first, second, third] = [1, 2, 3].map(|last| Identity::new([last; 8]));
+        let begins = PurgeWay::told(None, None).expect("a way");
+        assert_eq!((begins.hops, begins.name()), (0, None));
+        let way = begins.onward(&first, "5f").onward(&second, "60");
+        assert_eq!((way.hops, way.name()), (2, Some("0101010101010101-5f")));
+        assert!(way.leads_through(&first) && way.leads_through(&second));
+        assert!(!way.leads_through(&third));
+        let told = PurgeWay::told(Some(b"2"), Some(way.through.as_bytes()));
+        assert_eq!(told, Some(way));
+    }
+
+    #[test]
+    fn a_way_is_as_long_as_it_may_be_and_no_longer() {
+        let identity = Identity::new([255; 8]);
+        let mut way = PurgeWay::default();
+        for _ in 0..HOPS_MAX {
+            way = way.onward(&identity, "ffffffffffffffff");
+        }
+        let hops = way.hops.to_string();
+        let told = PurgeWay::told(Some(hops.as_bytes()), Some(way.through.as_bytes()));
+        assert_eq!(told.as_ref(), Some(&way));
+        for (hops, through) in [("9", ""), ("x", ""), ("-1", ""), ("1", "x"), ("1", "a\u{e9}")] {
+            let told = PurgeWay::told(Some(hops.as_bytes()), Some(through.as_bytes()));
+            assert_eq!(told, None, "{hops} {through}");
+        }
+        assert_eq!(PurgeWay::told(None, Some(&[b'a'; WAY_BYTES_MAX + 1])), None);
     }
 }

@@ -125,7 +125,7 @@ impl<'a> Way<'a> {
             Step::Connecting(pool, server) if self.tried.len() <= 1 => {
                 let fault = Fault::ConnectTimeout;
                 let reason = "no connection within `total_timeout`".to_owned();
-                let not_connected = NotConnected { fault, reason };
+                let not_connected = NotConnected::new(fault, reason);
                 self.not_connected(&self.upstream.pools[pool], server, &not_connected);
             }
             Step::Connecting(..) | Step::None => {}

@@ -18,6 +18,8 @@ const HOP_BY_HOP: &[&str] = &[
 /// Fields that make origins believe in another client, URL, host or method than the one that the
 /// cache key and the log know. Whoever may set them can poison a cache.
 const MISLEADING: &[&str] = &[
+    "brim-purge-hops",
+    "brim-purge-way",
     "base-url",
     "cf-connecting-ip",
     "cf-connecting-ipv6",

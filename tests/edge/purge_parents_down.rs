@@ -191,3 +191,48 @@ fn a_parent_that_never_answers_is_waited_for_once() {
     assert_eq!(Client::connect(edge.address()).ask(get_with("/x", "")).status, 200);
     assert_eq!((origin.requests(), shield.requests()), (1, 0));
 }
+
+#[test]
+fn what_a_request_made_out_of_date_is_forgotten_by_a_parent_that_was_away() {
+    let (tiers, new) = with_parent_away("", "", &["/x"]);
+    let post = "POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(Client::connect(tiers.edge.address()).ask(post).status, 200);
+    assert_eq!(tiers.edge.metric("brim_parent_purges_pending"), 1);
+    let tiers = tiers.start_parent();
+    assert_eq!(tiers.get("/x"), new);
+    tiers.edge.wait_until("brim_parent_purges_pending", |pending| pending == 0);
+    assert_eq!(version_of(tiers.parent.address(), "/x"), new);
+}
+
+#[test]
+fn what_a_request_made_out_of_date_is_forgotten_by_all_parents_first() {
+    let (asked_by, asked) = std::sync::mpsc::channel();
+    let (go, go_on) = std::sync::mpsc::channel::<()>();
+    let go_on = std::sync::Mutex::new(go_on);
+    let door = Origin::start(move |peer| {
+        let head = peer.head().expect("a purge");
+        let wish: Value = serde_json::from_slice(&peer.body_of(&head)).expect("a wish");
+        asked_by.send(wish).expect("the test listens");
+        go_on.lock().expect("one at a time").recv().expect("a sign");
+        let body = "{\"id\":\"7\",\"objects\":3,\"bytes\":4}";
+        peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    });
+    let answer = "HTTP/1.1 303 See Other\r\nLocation: /list?a=1\r\nContent-Length: 0\r\n\r\n";
+    let (origin, shield) = (Origin::ok(), Origin::serving(move |_, _| answer.to_owned()));
+    let doors = format!("http://{}", door.address());
+    let edge = edge_of(origin.address(), shield.address(), &doors, ["", "", ""]);
+    let ask = |method: &str, path: &str| {
+        let lines =
+            format!("{method} {path} HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n");
+        Client::connect(edge.address()).ask(lines).status
+    };
+    assert_eq!(ask("POST", "/form"), 303, "nobody waits for the parents");
+    let urls = ["http://a.test/form", "http://a.test/list?a=1"];
+    assert_eq!(asked.recv().expect("a purge"), json!({ "urls": urls }));
+    assert_eq!((ask("GET", "/list?a=1"), origin.requests(), shield.requests()), (200, 1, 1));
+    go.send(()).expect("it waits");
+    edge.wait_until("brim_parent_purges_pending", |pending| pending == 0);
+    assert_eq!((ask("GET", "/y"), origin.requests(), shield.requests()), (303, 1, 2));
+    assert_eq!(ask("OPTIONS", "/form"), 200);
+    assert!(asked.try_recv().is_err(), "that has changed nothing");
+}

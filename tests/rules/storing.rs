@@ -234,7 +234,7 @@ proptest! {
             || vary.contains('*')
             || forbids_storing
             || status < 200
-            || status == 304;
+            || matches!(status, 304 | 508);
         if let Ok(terms) = judge_for(&asked, &policy, status, &lines) {
             prop_assert!(!is_forbidden, "{status} {lines:?}");
             prop_assert_eq!(terms.must_validate, has("no-cache"));

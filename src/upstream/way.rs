@@ -140,13 +140,16 @@ impl<'a> Way<'a> {
             return None;
         }
         let way = self.upstream.way(self.asking);
-        let mut pools = way.pools.clone();
-        pools.retain(|pool| Some(*pool) != way.fallback());
+        let is_same_origin = |pool: &usize| {
+            let fallback = way.fallback();
+            (Some(*pool) == fallback) == (Some(broken.pool.position) == fallback)
+        };
+        let pools: Vec<usize> = way.pools.iter().copied().filter(is_same_origin).collect();
         let is_next = pools.last() == Some(&broken.pool.position);
         let tried = Vec::from_iter(Some(broken.server).filter(|_| is_next));
         let has_others = |tried: &[usize]| broken.pool.has_other(tried, std::time::Instant::now());
         let tried = if has_others(&tried) { tried } else { Vec::new() };
-        Some(Way { pools, tried, deadline: self.deadline, ..way })
+        Some(Way { pools, tried, is_next_free: true, deadline: self.deadline, ..way })
     }
 
     fn fallback(&self) -> Option<usize> {

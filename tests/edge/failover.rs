@@ -282,6 +282,22 @@ fn a_content_goes_on_also_where_only_one_request_may_be_under_way() {
 }
 
 #[test]
+fn a_content_of_the_second_origin_does_not_go_on_at_the_first() {
+    let part = "Content-Range: bytes 5-9/10\r\nContent-Length: 5\r\n\r\n";
+    let first = Origin::serving(move |head, _| match head.contains("\r\nRange: ") {
+        true => format!("HTTP/1.1 206 Partial Content\r\n{TAGGED}{part}FIRST"),
+        false => "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n".into(),
+    });
+    let second =
+        breaking(TAGGED, move |_| format!("HTTP/1.1 206 Partial Content\r\n{TAGGED}{part}56789"));
+    let one = format!("{}\nfallback = 'o1'", servers(&[&first.address()]));
+    let brim = brim_of(&[one, servers(&[&second.address()])]);
+    let answer = Client::connect(brim.address()).ask(get("/"));
+    assert_eq!((answer.is_whole, answer.text()), (true, "0123456789".into()));
+    assert_eq!((first.requests(), second.requests()), (1, 2));
+}
+
+#[test]
 fn an_error_that_breaks_off_is_not_gone_on_with() {
     let origin = Origin::start(|peer| {
         peer.head();

@@ -149,3 +149,52 @@ async fn to_first(addresses: &[SocketAddr]) -> io::Result<(TcpStream, SocketAddr
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::os::fd::OwnedFd;
+
+    /// Somebody who neither takes connections nor refuses them, for as long as these live.
+    fn black_hole() -> (SocketAddr, TcpListener, Vec<OwnedFd>) {
+        let (family, flags) = (AddressFamily::INET, SocketFlags::NONBLOCK);
+        let socket = || socket_with(family, SocketType::STREAM, flags, None).expect("a socket");
+        let full = socket();
+        bind(&full, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("bound");
+        listen(&full, 0).expect("listening");
+        let full = TcpListener::from(full);
+        let address = full.local_addr().expect("an address");
+        let waiting: Vec<OwnedFd> = (0..8).map(|_| socket()).collect();
+        for socket in &waiting {
+            // They are in the queue, or wait for a place in it.
+            let _ = rustix::net::connect(socket, &address);
+        }
+        (address, full, waiting)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_leads_nowhere_costs_its_head_start() {
+        let (nowhere, _full, _waiting) = black_hole();
+        let good = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let good = good.local_addr().expect("an address");
+        let began = std::time::Instant::now();
+        let (_stream, address) = to_first(&[nowhere, good]).await.expect("connected");
+        assert_eq!(address, good);
+        assert!(began.elapsed() >= HEAD_START);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_costs_nothing_and_the_last_one_says_why() {
+        // Everything in the tests listens on 127.0.0.1.
+        let refusing = "127.0.0.77:9".parse().expect("an address");
+        let good = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let good = good.local_addr().expect("an address");
+        assert_eq!(to_first(&[refusing, good]).await.expect("connected").1, good);
+        let error = to_first(&[refusing, refusing]).await.expect_err("nobody is there");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let error = to_first(&[]).await.expect_err("there is nowhere to go");
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+    }
+}

@@ -1,8 +1,5 @@
 //! The `brim` command.
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> std::process::ExitCode {
     brim::cli::main()
 }

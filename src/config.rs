@@ -49,10 +49,8 @@ pub struct Settings {
 /// `[server]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
-    /// Plain listeners.
-    pub http: Vec<SocketAddr>,
-    /// TLS listeners.
-    pub https: Vec<SocketAddr>,
+    /// `http` and `https`: where clients come in.
+    pub listeners: Vec<Listener>,
     /// The operator's listener, which has to be opened; `None`: at `ADMIN`, if that can be had.
     pub admin: Option<SocketAddr>,
     /// Worker threads; 0 for one per core.
@@ -65,6 +63,26 @@ pub struct Server {
     pub shutdown_timeout: Duration,
     /// `[server.limits]`
     pub limits: Limits,
+}
+
+/// Where clients come in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Where.
+    pub address: SocketAddr,
+    /// Over TLS.
+    pub tls: bool,
+    /// Connections begin with a PROXY header, which tells who the client is.
+    pub proxy_protocol: bool,
+    /// HTTP/2 without TLS, by prior knowledge.
+    pub h2c: bool,
+}
+
+impl Listener {
+    /// One with nothing special about it.
+    pub fn new(address: SocketAddr, tls: bool) -> Self {
+        Self { address, tls, proxy_protocol: false, h2c: false }
+    }
 }
 
 /// `[server.limits]`

@@ -1,6 +1,6 @@
 //! The front door: bytes in, answers out, and nothing about caching.
 //!
-//! `connection` reads requests off one connection, `serve` answers them out of the cache in the
+//! `door` lets connections in, `connection` reads requests off one of them, `serve` answers them out of the cache in the
 //! `shape` that each client gets, from whatever `content` there is, `pass` carries the others to the
 //! origin and back, `upload` their bodies, `tunnel` what follows an upgrade, `purging` takes PURGE
 //! and BAN, `own` writes the answers that are the edge's own.
@@ -8,6 +8,7 @@
 mod again;
 mod connection;
 mod content;
+mod door;
 mod own;
 mod pass;
 mod purging;
@@ -16,4 +17,4 @@ mod shape;
 mod tunnel;
 mod upload;
 
-pub use connection::Edge;
+pub use door::Edge;

@@ -93,7 +93,8 @@ impl Brim {
         gatekeeper: Arc<Gatekeeper>,
         log: AccessLog,
     ) -> io::Result<Vec<SocketAddr>> {
-        let addresses = settings.server.http.clone();
+        let listeners = settings.server.listeners.iter();
+        let addresses: Vec<_> = listeners.map(|listener| listener.address).collect();
         self.connections = settings.server.limits.connections;
         self.disk = settings.cache.disk.as_ref().map(open_disk).transpose()?;
         let settings = Arc::new(settings);
@@ -107,7 +108,12 @@ impl Brim {
             self.server.add_service(background_service("checks", Checks(engine.clone())));
         }
         self.cache = Some(Cache { engine, sites, gatekeeper });
-        self.add("edge", edge, &addresses)
+        let (service, bound) = Bound::new("edge", edge, &addresses, Some(self.drain()))?;
+        if let Some(edge) = service.service.app_logic() {
+            edge.is_bound_to(&bound);
+        }
+        self.server.add_service(service);
+        Ok(bound)
     }
 
     /// Adds the operator's listener, after the edge that it tells of; where its socket came to be
@@ -138,10 +144,13 @@ impl Brim {
     where
         A: ServerApp + Send + Sync + 'static,
     {
-        let drain = Drain { stop: self.stop.subscribe(), running: self.running.clone() };
-        let (service, bound) = Bound::new(name, app, addresses, Some(drain))?;
+        let (service, bound) = Bound::new(name, app, addresses, Some(self.drain()))?;
         self.server.add_service(service);
         Ok(bound)
+    }
+
+    fn drain(&self) -> Drain {
+        Drain { stop: self.stop.subscribe(), running: self.running.clone() }
     }
 
     /// Serves until SIGTERM or SIGINT, then until what runs has finished or its time is over.

@@ -1,5 +1,6 @@
 //! The keys of `edge.toml`: each with its default and its check, once.
 
+mod listeners;
 mod origin;
 mod pem;
 
@@ -73,15 +74,10 @@ fn server(mut section: Section<'_>, folder: &Path) -> Server {
     let mut limits_section = section.section("limits");
     let limits = limits(&mut limits_section);
     limits_section.finish();
-    let any_v4 = SocketAddr::from(([0, 0, 0, 0], 8080));
-    let http = section.list("http", values::address);
-    let https = section.list("https", values::address);
-    let admin = section.found("admin", values::address);
-    check_listeners(&section, http.as_ref(), https.as_ref(), admin.as_ref());
+    let (listeners, admin) = listeners::listeners(&mut section);
     let server = Server {
-        http: http.map_or_else(|| vec![any_v4], Found::values),
-        https: https.map_or_else(Vec::new, Found::values),
-        admin: admin.map(|found| found.value),
+        listeners,
+        admin,
         threads: section.or("threads", 0, values::threads),
         admin_token_file: folder.join(section.or(
             "admin_token_file",
@@ -96,37 +92,6 @@ fn server(mut section: Section<'_>, folder: &Path) -> Server {
     };
     section.finish();
     server
-}
-
-fn check_listeners(
-    section: &Section<'_>,
-    http: Option<&Found<Vec<Found<SocketAddr>>>>,
-    https: Option<&Found<Vec<Found<SocketAddr>>>>,
-    admin: Option<&Found<SocketAddr>>,
-) {
-    if let Some(http) = http.filter(|http| http.value.is_empty()) {
-        // TLS listeners alone would leave this version deaf.
-        let message = "expected at least one plain listener".to_owned();
-        section.problem(http.at.clone(), http.key.clone(), message);
-    }
-    let lists = [http, https].into_iter().flatten().flat_map(|list| &list.value);
-    let mut seen: Vec<SocketAddr> = Vec::new();
-    for found in lists.chain(admin) {
-        let address = found.value;
-        if let Some(other) = seen.iter().find(|other| overlap(address, **other)) {
-            let message = format!("{address} and {other} cannot both be listened on");
-            section.problem(found.at.clone(), found.key.clone(), message);
-        }
-        seen.push(address);
-    }
-}
-
-/// Whether one socket would take what the other is for. IPv6 listeners take IPv6 only.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    a.port() == b.port()
-        && a.port() != 0
-        && a.is_ipv4() == b.is_ipv4()
-        && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
 fn limits(section: &mut Section<'_>) -> Limits {

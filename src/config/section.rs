@@ -179,6 +179,16 @@ impl<'t> Section<'t> {
         self.items(key, read, None)
     }
 
+    /// The same where items may also be tables, which have more to say.
+    pub(super) fn list_with_tables<T>(
+        &mut self,
+        key: &'static str,
+        read: Read<T>,
+        read_table: ReadTable<'t, T>,
+    ) -> Option<FoundList<T>> {
+        self.items(key, read, Some(read_table))
+    }
+
     /// The same for a list that must be there and not be empty.
     pub(super) fn required_list<T>(
         &mut self,
@@ -188,7 +198,7 @@ impl<'t> Section<'t> {
         self.required_items(key, read, None)
     }
 
-    /// The same where items may also be tables, which have more to say.
+    /// The same for one that may hold tables.
     pub(super) fn required_list_with_tables<T>(
         &mut self,
         key: &'static str,

@@ -1,54 +1,32 @@
 //! One accepted connection: requests are read off it one after the other and answered in order.
 
+use super::door::{Edge, Visitor};
 use super::own::{Own, Recipient};
 use super::pass::{self, Bypass, Job};
 use super::purging::{self, Asked};
 use super::serve::Exchange;
-use crate::access_log::{AccessLog, Record};
-use crate::admin::gatekeeper::Gatekeeper;
-use crate::config::{Settings, Site};
-use crate::engine::{Engine, Request};
+use crate::access_log::Record;
+use crate::config::Site;
+use crate::engine::Request;
 use crate::rules::cache_control::Demands;
 use crate::rules::key::{self, Key};
-use crate::rules::site::SiteMap;
 use crate::rules::storing::Policy;
 use crate::rules::{forwarding, loops, policy};
 use crate::transport;
 use crate::wire::Version;
 use crate::wire::body::{Decoder, Sender};
 use crate::wire::request::{Parser, RequestHead};
-use async_trait::async_trait;
 use bytes::BytesMut;
 use http::Method;
-use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
-use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::SystemTime;
 use tokio::io::AsyncReadExt;
-use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
-use tokio_util::task::TaskTracker;
 
 /// Room for the head that most clients send; more is made as it comes.
 const HEAD_BYTES_USUAL: usize = 4096;
-/// Clients told at one time that there are too many connections.
-const REFUSALS_MAX: usize = 256;
-
-/// Everything that a connection needs to answer its requests.
-pub struct Edge {
-    settings: Arc<Settings>,
-    engine: Arc<Engine>,
-    sites: Arc<SiteMap>,
-    gatekeeper: Arc<Gatekeeper>,
-    log: AccessLog,
-    running: TaskTracker,
-    places: Semaphore,
-    /// Clients beyond those places that are being told so.
-    refusals: Semaphore,
-}
-
 /// The way that a request takes.
 enum Way {
     Cache(Policy),
@@ -67,60 +45,25 @@ enum Next {
     Gone,
 }
 
-#[async_trait]
-impl ServerApp for Edge {
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        // Counted until the connection is over; shutdown waits for it.
-        let _running = self.running.token();
-        let peer = stream
-            .get_socket_digest()
-            .and_then(|digest| digest.peer_addr().and_then(|peer| peer.as_inet().copied()));
-        // An IPv4 client of an IPv6 listener is an IPv4 client.
-        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
-        let Ok(_place) = self.places.try_acquire() else {
-            // In a flood the rest is closed without a word.
-            if let Ok(_refusal) = self.refusals.try_acquire() {
-                let own = Own::TooManyConnections;
-                self.refuse(stream, BytesMut::new(), peer, own, true).await;
-            }
-            return None;
-        };
-        self.serve(stream, peer, &mut shutdown.clone()).await;
-        None
-    }
-}
-
 impl Edge {
-    /// `running` counts the connections.
-    pub fn new(
-        settings: Arc<Settings>,
-        engine: Arc<Engine>,
-        sites: Arc<SiteMap>,
-        gatekeeper: Arc<Gatekeeper>,
-        log: AccessLog,
-        running: TaskTracker,
-    ) -> Self {
-        let places = settings.server.limits.connections.min(Semaphore::MAX_PERMITS);
-        let (places, refusals) = (Semaphore::new(places), Semaphore::new(REFUSALS_MAX));
-        Self { settings, engine, sites, gatekeeper, log, running, places, refusals }
-    }
-
-    async fn serve(&self, mut stream: Stream, peer: IpAddr, shutdown: &mut ShutdownWatch) {
+    /// Serves requests until one of the two sides has enough.
+    pub(super) async fn serve(
+        &self,
+        mut stream: Stream,
+        visitor: Visitor,
+        shutdown: &mut ShutdownWatch,
+    ) {
         let mut buf = BytesMut::new();
         let mut key = Key::default();
         loop {
             let head = match self.next(&mut stream, &mut buf, shutdown).await {
                 Next::Request(head) => head,
                 Next::Refused { own, wants_body } => {
-                    return self.refuse(stream, buf, peer, own, wants_body).await;
+                    return self.refuse(stream, buf, visitor.peer, own, wants_body).await;
                 }
                 Next::Gone => return,
             };
-            match self.answer(stream, buf, &head, &mut key, peer, shutdown).await {
+            match self.answer(stream, buf, &head, &mut key, visitor, shutdown).await {
                 Some(again) => (stream, buf) = again,
                 None => return,
             }
@@ -172,9 +115,10 @@ impl Edge {
         buf: BytesMut,
         head: &RequestHead,
         key: &mut Key,
-        peer: IpAddr,
+        visitor: Visitor,
         shutdown: &ShutdownWatch,
     ) -> Option<(Stream, BytesMut)> {
+        let Visitor { peer, scheme } = visitor;
         let now = SystemTime::now();
         let trusted = &self.settings.server.trusted_proxies;
         let client = forwarding::client_address(&head.fields, peer, trusted);
@@ -207,7 +151,6 @@ impl Edge {
             };
         }
         let peer_is_trusted = trusted.iter().any(|network| network.contains(&peer));
-        let scheme = "http";
         let limits = &self.settings.server.limits;
         let metrics = self.log.metrics();
         key.write(site, authority, head.target(), 80);
@@ -296,7 +239,7 @@ impl Edge {
     }
 
     /// Answers what could not be read, and closes: nobody knows where the next request begins.
-    async fn refuse(
+    pub(super) async fn refuse(
         &self,
         stream: Stream,
         buf: BytesMut,

@@ -95,7 +95,10 @@ fn a_file_that_is_not_toml_is_named_with_its_line() {
     assert!(!found.is_empty());
     assert!(!problems("[server]\nadmin = 1\nadmin = 2\n").is_empty());
     let deaf = problems(&format!("[server]\nhttp = []\n{GOOD}"));
-    assert_eq!(deaf, ["edge.toml:2: server.http: expected at least one plain listener"]);
+    assert_eq!(
+        deaf,
+        ["edge.toml:2: server.http: expected at least one listener, here or in `https`"]
+    );
     let tiny = problems(&format!("{GOOD}[cache.disk]\npath = \"d\"\nsize = \"15MiB\"\n"));
     assert!(tiny[0].ends_with(": cache.disk.size: expected at least \"16MiB\""), "{tiny:?}");
     let needed = |key: &str| format!("edge.toml:1: {key}: at least one [[{key}]] is needed");

@@ -1,0 +1,119 @@
+//! From an accepted socket to a connection that speaks HTTP: whether there is a place for it, who is
+//! at its other end, and over what it speaks.
+
+use super::own::Own;
+use crate::access_log::AccessLog;
+use crate::admin::gatekeeper::Gatekeeper;
+use crate::config::{Listener, Settings};
+use crate::engine::Engine;
+use crate::rules::site::SiteMap;
+use async_trait::async_trait;
+use bytes::BytesMut;
+use pingora::apps::ServerApp;
+use pingora::protocols::Stream;
+use pingora::server::ShutdownWatch;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+/// Clients told at one time that there are too many connections.
+const REFUSALS_MAX: usize = 256;
+
+/// Everything that a connection needs to answer its requests.
+pub struct Edge {
+    pub(super) settings: Arc<Settings>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) sites: Arc<SiteMap>,
+    pub(super) gatekeeper: Arc<Gatekeeper>,
+    pub(super) log: AccessLog,
+    running: TaskTracker,
+    /// `settings.server.listeners`, with the addresses to which they came to be bound.
+    listeners: OnceLock<Vec<Listener>>,
+    places: Semaphore,
+    /// Clients beyond those places that are being told so.
+    refusals: Semaphore,
+}
+
+/// Who is at the other end of a connection, and over what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Visitor {
+    /// Who holds the connection.
+    pub(super) peer: IpAddr,
+    /// `http` or `https`.
+    pub(super) scheme: &'static str,
+}
+
+#[async_trait]
+impl ServerApp for Edge {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        // Counted until the connection is over; shutdown waits for it.
+        let _running = self.running.token();
+        self.enter(stream, &mut shutdown.clone()).await;
+        None
+    }
+}
+
+impl Edge {
+    /// `running` counts the connections.
+    pub fn new(
+        settings: Arc<Settings>,
+        engine: Arc<Engine>,
+        sites: Arc<SiteMap>,
+        gatekeeper: Arc<Gatekeeper>,
+        log: AccessLog,
+        running: TaskTracker,
+    ) -> Self {
+        let places = settings.server.limits.connections.min(Semaphore::MAX_PERMITS);
+        let (places, refusals) = (Semaphore::new(places), Semaphore::new(REFUSALS_MAX));
+        let listeners = OnceLock::new();
+        Self { settings, engine, sites, gatekeeper, log, running, listeners, places, refusals }
+    }
+
+    /// Its listeners came to be bound to these addresses, in the order of the configuration.
+    pub fn is_bound_to(&self, addresses: &[SocketAddr]) {
+        let listeners = self.settings.server.listeners.iter().zip(addresses);
+        let bound = listeners
+            .map(|(listener, &address)| Listener { address, ..listener.clone() })
+            .collect();
+        // Once for each start.
+        let _ = self.listeners.set(bound);
+    }
+
+    async fn enter(&self, stream: Stream, shutdown: &mut ShutdownWatch) {
+        let digest = stream.get_socket_digest();
+        let address =
+            |address: &pingora::protocols::l4::socket::SocketAddr| address.as_inet().copied();
+        let peer = digest.as_ref().and_then(|digest| digest.peer_addr().and_then(address));
+        let local = digest.as_ref().and_then(|digest| digest.local_addr().and_then(address));
+        // An IPv4 client of an IPv6 listener is an IPv4 client.
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
+        let Some(listener) = local.and_then(|local| self.listener(local)) else {
+            return tracing::error!(?local, "a connection through no known listener");
+        };
+        let Ok(_place) = self.places.try_acquire() else {
+            // In a flood the rest is closed without a word, as is who would not understand it.
+            if let Some(_refusal) = self.refusals.try_acquire().ok().filter(|_| !listener.tls) {
+                let own = Own::TooManyConnections;
+                self.refuse(stream, BytesMut::new(), peer, own, true).await;
+            }
+            return;
+        };
+        let visitor = Visitor { peer, scheme: if listener.tls { "https" } else { "http" } };
+        self.serve(stream, visitor, shutdown).await;
+    }
+
+    /// The one that takes connections to this address.
+    fn listener(&self, local: SocketAddr) -> Option<&Listener> {
+        let takes = |listener: &&Listener| {
+            listener.address.port() == local.port()
+                && listener.address.is_ipv4() == local.is_ipv4()
+                && (listener.address.ip().is_unspecified() || listener.address.ip() == local.ip())
+        };
+        self.listeners.get()?.iter().find(takes)
+    }
+}

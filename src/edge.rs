@@ -6,12 +6,15 @@
 //! and BAN, `own` writes the answers that are the edge's own.
 
 mod again;
+mod client;
 mod connection;
 mod content;
 mod door;
+mod http1;
 mod own;
 mod pass;
 mod purging;
+mod route;
 mod serve;
 mod shape;
 mod tunnel;

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as bytes: one strict reading of a message, for both directions.
+//! HTTP as the bytes of HTTP/1.1: one strict reading of a message, for both directions.
 //!
 //! Nothing here does I/O or knows the time. Whatever two parsers could read in two ways is refused
 //! here, once, so that no other part of the house has to ask how a message was meant (promise 6).
@@ -40,13 +40,15 @@ impl Default for HeadLimits {
     }
 }
 
-/// HTTP/1.0 or HTTP/1.1: the only versions that arrive as text.
+/// What a message was written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// HTTP/1.0: no chunked coding, no interim answers, closes unless asked not to.
     Http10,
     /// HTTP/1.1.
     Http11,
+    /// HTTP/2, where the end of a body is told by itself, and nothing is said about the connection.
+    Http2,
 }
 
 impl Version {
@@ -55,6 +57,7 @@ impl Version {
         match self {
             Self::Http10 => "1.0 brim",
             Self::Http11 => "1.1 brim",
+            Self::Http2 => "2 brim",
         }
     }
 }

@@ -57,7 +57,7 @@ impl Kept {
 /// A body from its beginning, whatever was read of it before.
 pub(super) struct Again<'a, S> {
     kept: &'a mut Kept,
-    rest: S,
+    rest: &'a mut S,
     /// Frames handed out of those that are kept.
     handed_out: usize,
     /// It may have to be sent once more.
@@ -66,7 +66,7 @@ pub(super) struct Again<'a, S> {
 
 impl<'a, S> Again<'a, S> {
     /// What was kept, and the rest behind it.
-    pub(super) fn new(kept: &'a mut Kept, rest: S, keeps: bool) -> Self {
+    pub(super) fn new(kept: &'a mut Kept, rest: &'a mut S, keeps: bool) -> Self {
         Self { kept, rest, handed_out: 0, keeps }
     }
 }

@@ -1,17 +1,17 @@
 //! The edge's own answers: every refusal and failure becomes a status here, in one table.
 
+use super::client::Reply;
 use super::shape::{Story, put};
 use crate::access_log::Record;
 use crate::outcome::{Forward, Outcome};
 use crate::rules::loops::Looped;
-use crate::transport::{WriteError, Writer};
+use crate::transport::WriteError;
 use crate::upstream::Fault;
-use crate::wire::Version;
 use crate::wire::body::BadBody;
 use crate::wire::request::{BadRequest, RequestHead};
+use crate::wire::{Framing, Version};
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
-use tokio::io::AsyncWrite;
 
 /// Why the edge answers itself.
 #[derive(Clone, Copy, Debug)]
@@ -112,14 +112,14 @@ impl Own {
     }
 
     /// Sends the answer and notes what it was.
-    pub(super) async fn send<W: AsyncWrite + Unpin>(
+    pub(super) async fn send(
         self,
-        writer: &mut Writer<W>,
+        reply: &mut impl Reply,
         to: Recipient<'_>,
         record: &mut Record,
     ) -> Result<(), WriteError> {
         self.note(to, record);
-        writer.write(&[&self.bytes(to, SystemTime::now())]).await
+        self.page(to).send(reply, to).await
     }
 
     /// Notes what the answer is.
@@ -133,10 +133,10 @@ impl Own {
         record.status = status;
     }
 
-    /// The whole answer.
-    pub(super) fn bytes(self, to: Recipient<'_>, now: SystemTime) -> Vec<u8> {
+    /// What it says.
+    pub(super) fn page(self, to: Recipient<'_>) -> Page<'static> {
         let (status, sentence, outcome) = self.table();
-        let lines: Cow<'_, str> = match self {
+        let lines: Cow<'static, str> = match self {
             Self::NoSuchPart(total) => format!("Content-Range: bytes */{total}\r\n").into(),
             Self::TokenNeeded => "WWW-Authenticate: Bearer\r\n".into(),
             Self::TooManyTokens(wait) => {
@@ -148,7 +148,7 @@ impl Own {
             _ => "".into(),
         };
         let story = to.story.map_or_else(|| self.story(outcome), |(story, _)| story);
-        Page { lines, ..Page::of_sentence(status, sentence, story) }.bytes(to, now)
+        Page { lines, ..Page::of_sentence(status, sentence, story) }
     }
 
     fn story(self, outcome: Outcome) -> Story {
@@ -185,17 +185,32 @@ impl Page<'_> {
         Self { status, content_type, lines: "".into(), body: body.into(), story }
     }
 
-    /// The whole answer. Nobody downstream may store it: who provoked it may not be who gets it.
-    pub(super) fn bytes(&self, to: Recipient<'_>, now: SystemTime) -> Vec<u8> {
+    /// Sends it.
+    pub(super) async fn send(
+        &self,
+        reply: &mut impl Reply,
+        to: Recipient<'_>,
+    ) -> Result<(), WriteError> {
+        let length = if to.wants_body { self.body.len() } else { 0 };
+        let framing = if length > 0 { Framing::Length(length as u64) } else { Framing::Empty };
+        reply.begin(self.head(to, SystemTime::now()), framing);
+        if length > 0 {
+            reply.add(self.body.as_bytes());
+        }
+        reply.end().await
+    }
+
+    /// Nobody downstream may store it: who provoked it may not be who gets it.
+    fn head(&self, to: Recipient<'_>, now: SystemTime) -> Vec<u8> {
         let Self { status, content_type, lines, body, story } = self;
         let connection = match (to.persistent, to.version) {
+            (_, Version::Http2) | (true, Version::Http11) => "",
             (false, _) => "Connection: close\r\n",
             (true, Version::Http10) => "Connection: keep-alive\r\n",
-            (true, Version::Http11) => "",
         };
-        let mut answer = Vec::with_capacity(512);
+        let mut head = Vec::with_capacity(512);
         put(
-            &mut answer,
+            &mut head,
             format_args!(
                 "HTTP/1.1 {status} {}\r\nDate: {}\r\n\
                  Content-Type: {content_type}\r\nContent-Length: {}\r\n\
@@ -206,12 +221,9 @@ impl Page<'_> {
                 Version::Http11.via(),
             ),
         );
-        story.write(&mut answer, to.story.map_or(b"", |(_, told_before)| told_before));
-        answer.extend_from_slice(b"\r\n");
-        if to.wants_body {
-            answer.extend_from_slice(body.as_bytes());
-        }
-        answer
+        story.write(&mut head, to.story.map_or(b"", |(_, told_before)| told_before));
+        head.extend_from_slice(b"\r\n");
+        head
     }
 }
 

@@ -5,9 +5,9 @@
 //! side is read faster than the other takes.
 
 use super::again::{Again, Kept};
+use super::client::{Ended, Reply, RequestBody};
 use super::own::{Own, Recipient};
 use super::shape::Story;
-use super::tunnel;
 use super::upload::{Interruption, PumpError, Upload, UploadState, pump};
 use crate::access_log::Record;
 use crate::config::{HostHeader, Limits, Site};
@@ -16,16 +16,11 @@ use crate::outcome::{Forward, Outcome};
 use crate::rules::cache_status;
 use crate::rules::forwarding::{self, Hop, Onward};
 use crate::rules::key::Key;
-use crate::transport::{
-    self, BodyReader, Incoming, Outgoing, ReadError, Reader, WriteError, Writer,
-};
+use crate::transport::{ReadError, WriteError};
 use crate::upstream::{Answer, Asking, Connection, Destination, Fault, Upstream, Way};
-use crate::wire::body::{Decoder, Encoding, Sender};
 use crate::wire::request::RequestHead;
 use crate::wire::response::ResponseHead;
 use crate::wire::{Framing, Version};
-use bytes::BytesMut;
-use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use std::future::Future;
 use std::net::IpAddr;
@@ -33,7 +28,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::Mutex;
 
 /// How long the first byte of a chunked body is awaited before the origin hears of the request.
 const FIRST_CHUNK_PATIENCE: Duration = Duration::from_secs(1);
@@ -120,70 +114,49 @@ struct Answered {
     connection_can_be_reused: bool,
 }
 
-/// What a conversation with the origin led to.
-enum Conversed {
+/// What an exchange with the origin led to.
+enum Exchanged {
     Answered(Answered),
     /// 101: from here on the bytes are not HTTP.
     Switched,
 }
 
-/// Carries one request. The connection comes back if it can be used again.
-pub(super) async fn pass(
-    job: Job<'_>,
-    stream: Stream,
-    buf: BytesMut,
-    record: &mut Record,
-) -> Option<(Stream, BytesMut)> {
-    let limits = job.limits;
-    let (reader, mut writer) = transport::split(stream, buf, limits.write_timeout);
-    let reader = Mutex::new(reader);
-    let decoder = Decoder::new(job.head.framing, Sender::Client, limits.head);
-    let mut body = BodyReader::new(decoder, limits.body_timeout);
-    let kept = Kept::default();
-    let mut client = Client { reader: &reader, writer: &mut writer, body: &mut body, kept };
-
-    let ended = match job.carry(&mut client, record).await {
-        Err(End::Own(own)) => job.answer_ourselves(own, &mut client, record).await,
-        Ok(can_ask_again) => {
-            record.outcome = Outcome::Pass(job.bypass.forward());
-            Ok(can_ask_again)
-        }
-        Err(end) => Err(end),
-    };
-    record.is_answered(writer.sent_bytes);
-    let reader = reader.into_inner();
-    match ended {
-        Ok(true) => return Some(transport::join(reader, writer)),
-        Ok(false) => transport::close(reader, writer).await,
-        Err(End::Reset(reason)) => {
-            record.outcome = Outcome::Error(reason);
-            transport::reset(reader, writer);
-        }
-        Err(End::Broken(reason)) => record.outcome = Outcome::Error(reason),
-        // The edge's own answer could not be sent; what it would have said is noted.
-        Err(End::Own(_)) => {}
-    }
-    None
-}
-
 /// The client's side of a request.
-struct Client<'a> {
-    /// Locked by the upload, and after it by whoever watches for the client's end.
-    reader: &'a Mutex<Reader>,
-    writer: &'a mut Writer,
-    body: &'a mut BodyReader,
+struct Client<'a, R, B> {
+    reply: &'a mut R,
+    body: &'a mut B,
     kept: Kept,
 }
 
 impl Job<'_> {
-    /// Whether the client can ask again on its connection.
-    async fn carry(&self, client: &mut Client<'_>, record: &mut Record) -> Result<bool, End> {
+    /// Carries the request, and its answer back.
+    pub(super) async fn answer<R: Reply, B: RequestBody>(
+        &self,
+        reply: &mut R,
+        body: &mut B,
+        record: &mut Record,
+    ) -> Ended {
+        let mut client = Client { reply, body, kept: Kept::default() };
+        let ended = match self.carry(&mut client, record).await {
+            Err(End::Own(own)) => return self.answer_ourselves(own, &mut client, record).await,
+            Ok(ended) => ended,
+            Err(End::Broken(reason)) => return Ended::Broken(reason),
+            Err(End::Reset(reason)) => return Ended::Reset(reason),
+        };
+        record.outcome = Outcome::Pass(self.bypass.forward());
+        ended
+    }
+
+    async fn carry<R: Reply, B: RequestBody>(
+        &self,
+        client: &mut Client<'_, R, B>,
+        record: &mut Record,
+    ) -> Result<Ended, End> {
         // A malformed beginning of a body is refused before the origin is asked.
         if self.head.framing == Framing::Chunked {
             let is_asked_first = self.head.expects_continue;
             let patience = if is_asked_first { Duration::ZERO } else { FIRST_CHUNK_PATIENCE };
-            let mut reader = client.reader.lock().await;
-            let looked = client.body.look_ahead(&mut reader, patience).await;
+            let looked = client.body.look_ahead(patience).await;
             looked.map_err(|error| End::of_client(&error))?;
         }
         let mut way = self.upstream().way(self.asking());
@@ -192,16 +165,17 @@ impl Job<'_> {
                 biased;
                 next = way.next() => next,
                 // Whoever has gone waits for nothing.
-                () = transport::broken(client.reader) => return Err(End::Broken("client_gone")),
+                () = client.reply.gone() => return Err(End::Broken("client_gone")),
             };
             let mut connection = next.map_err(|fault| self.end_of(fault))?;
             match self.exchange(&mut way, &mut connection, client, record).await {
-                Ok(answered) => {
+                Ok(Exchanged::Answered(answered)) => {
                     if answered.connection_can_be_reused {
                         self.upstream().release(connection);
                     }
-                    return Ok(answered.client_can_ask_again);
+                    return Ok(Ended::Sent(answered.client_can_ask_again));
                 }
+                Ok(Exchanged::Switched) => return Ok(Ended::Switched(Box::new(connection))),
                 Err(Failed::TryAgain) => {}
                 Err(Failed::For(end)) => {
                     if matches!(end, End::Broken(_) | End::Reset(_)) {
@@ -254,47 +228,25 @@ impl Job<'_> {
     }
 
     /// One request and its answer over one connection to the origin.
-    async fn exchange(
+    async fn exchange<R: Reply, B: RequestBody>(
         &self,
         way: &mut Way<'_>,
         connection: &mut Connection,
-        client: &mut Client<'_>,
+        client: &mut Client<'_, R, B>,
         record: &mut Record,
-    ) -> Result<Answered, Failed> {
-        match self.converse(way, connection, client, record).await? {
-            Conversed::Answered(answered) => Ok(answered),
-            Conversed::Switched => {
-                let mut reader = client.reader.lock().await;
-                let idle_timeout = self.limits.upgrade_idle_timeout;
-                if let Some(origin) = connection.raw() {
-                    tunnel::run((&mut reader, client.writer), origin, idle_timeout).await;
-                }
-                Ok(Answered { client_can_ask_again: false, connection_can_be_reused: false })
-            }
-        }
-    }
-
-    async fn converse(
-        &self,
-        way: &mut Way<'_>,
-        connection: &mut Connection,
-        client: &mut Client<'_>,
-        record: &mut Record,
-    ) -> Result<Conversed, Failed> {
+    ) -> Result<Exchanged, Failed> {
         let head = forwarding::request_head(self.head, &self.hop(&connection.to));
         let (sent_at, asked) = (Instant::now(), self.engine.moment());
         let was_taken = connection.ask(&head, self.head.framing).await;
         let Connection { answer, sender: to_origin, to } = connection;
-        let (reader, body, kept) = (client.reader, &mut *client.body, &mut client.kept);
+        let Client { reply, body, kept } = client;
         let (has_begun, is_lost) = (body.has_begun(), kept.is_lost());
         let may_refuse = to.may_refuse();
         let future = pin!(async {
-            let mut reader = reader.lock().await;
-            let rest = Incoming { body, reader: &mut reader };
-            let mut from = Again::new(kept, rest, may_refuse);
+            let mut from = Again::new(kept, *body, may_refuse);
             pump(&mut from, to_origin, &self.head.fields, None).await
         });
-        let mut upload = Upload::new(future, reader, to.response_timeout());
+        let mut upload = Upload::new(future, to.response_timeout());
         if self.head.expects_continue {
             upload.waits_for_continue(has_begun);
         }
@@ -304,7 +256,7 @@ impl Job<'_> {
             (true, false) => upload.ends_as(UploadState::Done),
             (true, true) => {}
         }
-        let told = to.in_time(self.final_head(answer, client.writer, &mut upload)).await;
+        let told = to.in_time(self.final_head(answer, *reply, &mut upload)).await;
         let head = match told.unwrap_or(Err(Headless::Fault(Fault::Overtime))) {
             Ok(head) => head,
             Err(Headless::End(end)) => return Err(end.into()),
@@ -340,13 +292,12 @@ impl Job<'_> {
         Story { is_stored: keeping.is_some(), ..self.bypass.story() }
             .write(&mut told, &told_before);
         let bytes = forwarding::response_head(&head, &onward, SystemTime::now(), &told);
-        client.writer.write(&[&bytes]).await.map_err(|error| End::of_write(&error))?;
+        reply.begin(bytes, onward.framing);
+        reply.flush().await.map_err(|error| End::of_write(&error))?;
         if head.status == 101 {
-            return Ok(Conversed::Switched);
+            return Ok(Exchanged::Switched);
         }
-        let encoding = Encoding::from(onward.framing);
-        let mut to_client = Outgoing { writer: client.writer, encoding };
-        let download = pump(answer, &mut to_client, &head.fields, keeping.as_mut());
+        let download = pump(answer, *reply, &head.fields, keeping.as_mut());
         match upload.beside(download).await {
             Ok(()) => {
                 way.is_over(to);
@@ -366,7 +317,7 @@ impl Job<'_> {
             // The origin has answered early and not closed: it may still want the request.
             upload.finish().await;
         }
-        Ok(Conversed::Answered(Answered {
+        Ok(Exchanged::Answered(Answered {
             client_can_ask_again: onward.persistent,
             connection_can_be_reused: upload.state == UploadState::Done,
         }))
@@ -400,11 +351,14 @@ impl Job<'_> {
     async fn final_head<F: Future<Output = Result<(), PumpError>>>(
         &self,
         answer: &mut Answer,
-        to_client: &mut Writer,
+        reply: &mut impl Reply,
         upload: &mut Upload<'_, F>,
     ) -> Result<ResponseHead, Headless> {
         loop {
-            let head = match upload.until_answered(answer.read_head(&self.head.method)).await {
+            let head = match upload
+                .until_answered(answer.read_head(&self.head.method), reply.gone())
+                .await
+            {
                 Ok(read) => read.map_err(Headless::Fault)?,
                 Err(Interruption::Silence) => return Err(Headless::Fault(Fault::Silent)),
                 Err(Interruption::Gone) => return Err(End::Broken("client_gone").into()),
@@ -415,10 +369,10 @@ impl Job<'_> {
             }
             upload.was_continued();
             // A 1.0 client knows no interim answers (RFC 9110, section 15.2).
-            if self.head.version == Version::Http11 {
+            if self.head.version != Version::Http10 {
                 let onward = self.onward(&head, upload.state);
                 let bytes = forwarding::response_head(&head, &onward, SystemTime::now(), b"");
-                to_client.write(&[&bytes]).await.map_err(|error| End::of_write(&error))?;
+                reply.interim(&bytes).await.map_err(|error| End::of_write(&error))?;
             }
         }
     }
@@ -443,7 +397,7 @@ impl Job<'_> {
     fn onward(&self, head: &ResponseHead, upload: UploadState) -> Onward {
         let framing = match (head.framing, self.head.version) {
             (Framing::Chunked | Framing::UntilClose, Version::Http11) => Framing::Chunked,
-            (Framing::Chunked, Version::Http10) => Framing::UntilClose,
+            (Framing::Chunked, _) => Framing::UntilClose,
             (framing, _) => framing,
         };
         Onward {
@@ -461,19 +415,21 @@ impl Job<'_> {
         self.head.persistent && !*self.shutdown.borrow()
     }
 
-    /// Whether the client can ask again.
-    async fn answer_ourselves(
+    async fn answer_ourselves<R: Reply, B: RequestBody>(
         &self,
         own: Own,
-        client: &mut Client<'_>,
+        client: &mut Client<'_, R, B>,
         record: &mut Record,
-    ) -> Result<bool, End> {
+    ) -> Ended {
         // A body that has arrived whole is no danger to the next request.
-        let was_read = client.body.skip(&mut *client.reader.lock().await);
+        let was_read = client.body.skip().await;
         let persistent = self.client_may_stay() && was_read && own.leaves_framing();
-        let to = Recipient::of(self.head, persistent);
-        own.send(client.writer, to, record).await.map_err(|_| End::Own(own))?;
-        Ok(persistent)
+        let sent = own.send(client.reply, Recipient::of(self.head, persistent), record).await;
+        match sent {
+            Ok(()) => Ended::Sent(persistent),
+            // What it would have said is noted.
+            Err(_) => Ended::Cut,
+        }
     }
 }
 

@@ -1,33 +1,29 @@
 //! Answers out of the cache: stored objects at once, and those that are being fetched as they come.
 
+use super::client::{Ended, Reply};
 use super::content::{Content, Rests};
 use super::own::{Own, Recipient};
 use super::shape::{self, Shape, Story, put};
 use crate::access_log::Record;
 use crate::config::Limits;
 use crate::engine::{
-    Answer, Engine, Event, Found, Head, Object, PIECES_MAX, Pieces, ReadEnd, Request, Ticket,
-    Verdict,
+    Answer, Engine, Event, Found, Head, Object, ReadEnd, Request, Ticket, Verdict,
 };
 use crate::metrics::Metrics;
 use crate::outcome::{Forward, Outcome, Staleness};
 use crate::rules::forwarding::{self, Onward};
 use crate::rules::storing::{Refusal, Terms};
-use crate::transport::{self, Reader, WriteError, Writer};
+use crate::transport::WriteError;
 use crate::upstream::Fault;
-use crate::wire::body::Encoding;
+use crate::wire::body::Frame;
 use crate::wire::{Framing, Version};
-use bytes::{Bytes, BytesMut};
 use http::Method;
-use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
-use tokio::io::AsyncWrite;
-use tokio::sync::Mutex;
 
 /// Answers of others that may turn out not to fit before a client asks for itself alone.
 const ROUNDS_SHARED: usize = 3;
@@ -35,80 +31,65 @@ const ROUNDS_SHARED: usize = 3;
 /// One request to be answered out of the cache.
 pub(super) struct Exchange<'a> {
     pub(super) engine: &'a Arc<Engine>,
-    pub(super) request: &'a Request<'a>,
+    pub(super) request: Request<'a>,
     pub(super) limits: &'a Limits,
     pub(super) metrics: &'a Metrics,
     pub(super) shutdown: &'a ShutdownWatch,
 }
 
-/// How an answer ended.
-enum Ended {
-    /// It is out; whether the client can ask again.
-    Sent(bool),
-    /// The client got less than a whole answer, or nothing.
-    Broken(&'static str),
-    /// The same, of an answer whose end would be the connection's.
-    Reset(&'static str),
+/// What became of an answer.
+enum Said {
+    Ended(Ended),
     /// Nothing is out: what was stored cannot be read, and is stored no more.
     Unread,
 }
 
-impl From<WriteError> for Ended {
-    fn from(error: WriteError) -> Self {
-        match error {
-            WriteError::Stalled => Self::Broken("client_stalled"),
-            WriteError::Io(_) => Self::Broken("client_gone"),
-        }
-    }
-}
-
 /// What a waiting client came to.
 enum Waited {
-    Ended(Ended),
+    Said(Said),
     /// What came does not fit this client.
     Again,
     /// Nor would anything else that was not asked for in its own words.
     Alone,
 }
 
+impl Waited {
+    fn ended(ended: Ended) -> Self {
+        Self::Said(Said::Ended(ended))
+    }
+}
+
 impl Exchange<'_> {
-    /// Answers. The connection comes back if it can be used again.
-    pub(super) async fn answer(
+    /// Answers with what is stored, if there is something, or says what there is instead.
+    pub(super) async fn at_once(
         &self,
-        mut stream: Stream,
-        buf: BytesMut,
+        reply: &mut impl Reply,
         record: &mut Record,
-    ) -> Option<(Stream, BytesMut)> {
-        let mut found = self.engine.lookup(self.request, false).await;
-        if let Found::Stored(object, outcome) = &found {
-            // The way of most requests: nothing is waited for but the client's own socket.
-            let mut writer = Writer::new(&mut stream, self.limits.write_timeout);
-            let story = Story::new(*outcome);
-            let now = self.request.now;
-            let ended = self.send_stored(&mut writer, object, story, &[], now, record).await;
-            record.is_answered(writer.sent_bytes);
-            if matches!(ended, Ok(Ended::Sent(true))) {
-                return Some((stream, buf));
-            }
-            if !matches!(ended, Ok(Ended::Unread)) {
-                let (reader, writer) = transport::split(stream, buf, self.limits.write_timeout);
-                return close(ended.unwrap_or_else(Ended::from), reader, writer, record).await;
-            }
-            found = self.engine.lookup(self.request, false).await;
+    ) -> Result<Ended, Found> {
+        let found = self.engine.lookup(&self.request, false).await;
+        let Found::Stored(object, outcome) = &found else { return Err(found) };
+        let (story, now) = (Story::new(*outcome), self.request.now);
+        match self.send_stored(reply, object, story, &[], now, record).await {
+            Ok(Said::Unread) => Err(self.engine.lookup(&self.request, false).await),
+            Ok(Said::Ended(ended)) => Ok(ended),
+            Err(error) => Ok(error.into()),
         }
-        let (reader, mut writer) = transport::split(stream, buf, self.limits.write_timeout);
-        let reader = Mutex::new(reader);
-        let ended = self.fetched(found, &reader, &mut writer, record).await;
-        record.is_answered(writer.sent_bytes);
-        close(ended.unwrap_or_else(Ended::from), reader.into_inner(), writer, record).await
     }
 
     /// Waits for what others, or a fill of its own, bring.
-    async fn fetched(
+    pub(super) async fn fetched(
         &self,
         found: Found,
-        reader: &Mutex<Reader>,
-        writer: &mut Writer,
+        reply: &mut impl Reply,
+        record: &mut Record,
+    ) -> Ended {
+        self.fetch(found, reply, record).await.unwrap_or_else(Ended::from)
+    }
+
+    async fn fetch(
+        &self,
+        found: Found,
+        reply: &mut impl Reply,
         record: &mut Record,
     ) -> Result<Ended, WriteError> {
         let (mut found, mut rounds) = (found, 0);
@@ -117,31 +98,35 @@ impl Exchange<'_> {
                 Found::Stored(object, outcome) => {
                     let story = Story { is_collapsed: true, ..Story::new(outcome) };
                     let now = SystemTime::now();
-                    let sent = self.send_stored(writer, &object, story, &[], now, record).await?;
-                    if !matches!(sent, Ended::Unread) || rounds > ROUNDS_SHARED {
-                        return Ok(sent);
+                    match self.send_stored(reply, &object, story, &[], now, record).await? {
+                        Said::Ended(ended) => return Ok(ended),
+                        // Whoever could try again has.
+                        Said::Unread if rounds > ROUNDS_SHARED => {
+                            return Ok(Ended::Broken("client_lagged"));
+                        }
+                        Said::Unread => {}
                     }
                 }
                 Found::Wait(ticket, forward) => {
-                    match self.wait(ticket, forward, reader, writer, record).await? {
-                        Waited::Ended(Ended::Unread) | Waited::Again => {}
-                        Waited::Ended(ended) => return Ok(ended),
+                    match self.wait(ticket, forward, reply, record).await? {
+                        Waited::Said(Said::Unread) | Waited::Again => {}
+                        Waited::Said(Said::Ended(ended)) => return Ok(ended),
                         Waited::Alone => rounds = ROUNDS_SHARED,
                     }
                 }
                 Found::Failed(fault) => {
-                    return self.send_own(writer, Own::Origin(fault, None), record).await;
+                    return self.send_own(reply, Own::Origin(fault, None), record).await;
                 }
                 Found::OnlyIfCached => {
-                    return self.send_own(writer, Own::OnlyIfCached, record).await;
+                    return self.send_own(reply, Own::OnlyIfCached, record).await;
                 }
                 Found::TooManyFills => {
-                    return self.send_own(writer, Own::TooManyFills, record).await;
+                    return self.send_own(reply, Own::TooManyFills, record).await;
                 }
             }
             rounds += 1;
             // Whoever is alone gets whatever comes.
-            found = self.engine.lookup(self.request, rounds >= ROUNDS_SHARED).await;
+            found = self.engine.lookup(&self.request, rounds >= ROUNDS_SHARED).await;
         }
     }
 
@@ -149,8 +134,7 @@ impl Exchange<'_> {
         &self,
         mut ticket: Ticket,
         forward: Forward,
-        reader: &Mutex<Reader>,
-        writer: &mut Writer,
+        reply: &mut impl Reply,
         record: &mut Record,
     ) -> Result<Waited, WriteError> {
         let began = Instant::now();
@@ -158,17 +142,15 @@ impl Exchange<'_> {
             let told = tokio::select! {
                 told = ticket.next() => told,
                 // Whoever has gone waits for nothing; the fill goes on without.
-                () = transport::broken(reader) => {
-                    return Ok(Waited::Ended(Ended::Broken("client_gone")));
-                }
+                () = reply.gone() => return Ok(Waited::ended(Ended::Broken("client_gone"))),
             };
             match told {
                 Event::Verdict(verdict) => break verdict,
                 // A 1.0 client knows no interim answers (RFC 9110, section 15.2).
-                Event::Interim(head) if self.request.head.version == Version::Http11 => {
+                Event::Interim(head) if self.request.head.version != Version::Http10 => {
                     let onward = self.onward(Framing::Empty);
                     let now = self.request.now;
-                    writer.write(&[&forwarding::response_head(&head, &onward, now, b"")]).await?;
+                    reply.interim(&forwarding::response_head(&head, &onward, now, b"")).await?;
                 }
                 Event::Interim(_) => {}
             }
@@ -180,14 +162,14 @@ impl Exchange<'_> {
             self.metrics.coalesced();
         }
         let story = Story { is_collapsed, ..Story::new(Outcome::Miss(forward)) };
-        let ended = match verdict {
+        let said = match verdict {
             Verdict::Arriving(answer) => {
-                if !self.engine.fits(self.request, &answer, ticket.is_owner()) {
+                if !self.engine.fits(&self.request, &answer, ticket.is_owner()) {
                     let Some(fault) = answer.fault_for_others else { return Ok(Waited::Again) };
                     let own = Own::Origin(fault, Some(forward));
-                    return Ok(Waited::Ended(self.send_own(writer, own, record).await?));
+                    return Ok(Waited::ended(self.send_own(reply, own, record).await?));
                 }
-                return self.stream(&answer, &mut ticket, story, writer, record).await;
+                return self.stream(&answer, &mut ticket, story, reply, record).await;
             }
             Verdict::Confirmed(object, once) => {
                 if is_collapsed
@@ -200,16 +182,16 @@ impl Exchange<'_> {
                 let once = if is_collapsed { &[] } else { &once[..] };
                 let outcome = Outcome::Revalidated(forward);
                 let story = Story { outcome, origin_status: Some(304), ..story };
-                self.send_stored(writer, &object, story, once, now, record).await?
+                self.send_stored(reply, &object, story, once, now, record).await?
             }
             Verdict::StandIn(object, fault) => {
-                let request = self.request;
+                let request = &self.request;
                 let terms = object.head.kept_terms();
                 let is_withheld = terms.is_some_and(|terms| !terms.may_be_passed_down(now));
                 if is_withheld && request.is_child() {
                     let Some(fault) = fault else { return Ok(Waited::Again) };
                     let own = Own::Origin(fault, Some(forward));
-                    return Ok(Waited::Ended(self.send_own(writer, own, record).await?));
+                    return Ok(Waited::ended(self.send_own(reply, own, record).await?));
                 }
                 let is_for_it = object.head.answers(&request.head.fields, &request.additions)
                     && request.is_covered_by(&object)
@@ -219,40 +201,44 @@ impl Exchange<'_> {
                 }
                 let outcome = Outcome::Stale(Staleness::IfError);
                 let story = Story { outcome, forward: Some(forward), ..story };
-                self.send_stored(writer, &object, story, &[], now, record).await?
+                self.send_stored(reply, &object, story, &[], now, record).await?
             }
             // A part that did not go on where another client was: that one's trouble.
             Verdict::Failed(Fault::Garbage(_)) if is_collapsed && forward == Forward::Partial => {
                 return Ok(Waited::Again);
             }
             Verdict::Failed(fault) => {
-                self.send_own(writer, Own::Origin(fault, Some(forward)), record).await?
+                let own = Own::Origin(fault, Some(forward));
+                Said::Ended(self.send_own(reply, own, record).await?)
             }
         };
-        Ok(Waited::Ended(ended))
+        Ok(Waited::Said(said))
     }
 
     /// A stored object, or the parts of it that are asked for.
-    async fn send_stored<W: AsyncWrite + Unpin>(
+    async fn send_stored(
         &self,
-        writer: &mut Writer<W>,
+        reply: &mut impl Reply,
         object: &Arc<Object>,
         story: Story,
         once: &[u8],
         now: SystemTime,
         record: &mut Record,
-    ) -> Result<Ended, WriteError> {
+    ) -> Result<Said, WriteError> {
         let (head, total) = (&object.head, Some(object.body.total()));
-        let shape = shape::shape(self.request, head, total);
+        let shape = shape::shape(&self.request, head, total);
         let ttl = head.kept_terms().map(|terms| terms.seconds_left(now));
         let story = Story { ttl, ..story };
         let (part, length) = (0..u64::MAX, total);
         let told = Told { shape, head, total, part, length, story, once, now };
         let plan = match self.plan(told, record) {
             Ok(plan) => plan,
-            Err(own) => return self.send_own_about(writer, own, (story, head), record).await,
+            Err(own) => {
+                let sent = self.send_own_about(reply, own, (story, head), record).await?;
+                return Ok(Said::Ended(sent));
+            }
         };
-        self.send(writer, plan, Content::Stored(Cow::Borrowed(object))).await
+        self.send(reply, plan, Content::Stored(Cow::Borrowed(object))).await
     }
 
     /// An answer that is on its way.
@@ -261,13 +247,13 @@ impl Exchange<'_> {
         answer: &Arc<Answer>,
         ticket: &mut Ticket,
         story: Story,
-        writer: &mut Writer,
+        reply: &mut impl Reply,
         record: &mut Record,
     ) -> Result<Waited, WriteError> {
         let (head, now) = (&answer.head, SystemTime::now());
         // Of a part that cannot be placed only the origin's words are known.
         let is_whole = answer.content_range.is_none() || answer.before.is_some();
-        let shape = match (&answer.content_range, shape::shape(self.request, head, answer.total)) {
+        let shape = match (&answer.content_range, shape::shape(&self.request, head, answer.total)) {
             // What the origin sends holds what was asked for.
             (Some(_), Shape::Part(part)) if answer.is_widened && answer.holds(&part) => {
                 Shape::Part(part)
@@ -305,13 +291,13 @@ impl Exchange<'_> {
         let plan = match self.plan(told, record) {
             Ok(plan) => plan,
             Err(own) => {
-                let sent = self.send_own_about(writer, own, (story, head), record).await?;
-                return Ok(Waited::Ended(sent));
+                let sent = self.send_own_about(reply, own, (story, head), record).await?;
+                return Ok(Waited::ended(sent));
             }
         };
         let object = answer.before.clone();
         let content = Content::Arriving { answer: answer.clone(), place, object };
-        Ok(Waited::Ended(self.send(writer, plan, content).await?))
+        Ok(Waited::Said(self.send(reply, plan, content).await?))
     }
 
     /// Head and framing of an answer, and which bytes of the content go where in it.
@@ -360,7 +346,7 @@ impl Exchange<'_> {
             (Some(length), _) => Framing::Length(length),
             (None, _) if !has_body => Framing::Empty,
             (None, Version::Http11) => Framing::Chunked,
-            (None, Version::Http10) => Framing::UntilClose,
+            (None, Version::Http10 | Version::Http2) => Framing::UntilClose,
         };
         let onward = self.onward(framing);
         match framing {
@@ -416,35 +402,34 @@ impl Exchange<'_> {
     }
 
     /// Sends head and content as planned.
-    async fn send<W: AsyncWrite + Unpin>(
+    async fn send(
         &self,
-        writer: &mut Writer<W>,
+        reply: &mut impl Reply,
         mut plan: Plan,
         mut content: Content<'_>,
-    ) -> Result<Ended, WriteError> {
-        let encoding = Encoding::from(plan.framing);
-        let mut pending = std::mem::take(&mut plan.head);
+    ) -> Result<Said, WriteError> {
+        reply.begin(std::mem::take(&mut plan.head), plan.framing);
         let mut trailers = None;
-        let (mut rests, sent_before) = (Rests::default(), writer.sent_bytes);
+        let (mut rests, sent_before) = (Rests::default(), reply.sent_bytes());
         for Segment { before, mut part } in std::mem::take(&mut plan.segments) {
-            pending.extend_from_slice(&before);
+            reply.add(&before);
             while part.start < part.end {
                 let ready = match content.ready(&mut part) {
                     Some(ready) => ready,
                     None => {
                         // What there is does not wait for what is not there yet.
-                        let is_stored = matches!(content, Content::Stored(_));
-                        if !(pending.is_empty() || is_stored) {
-                            writer.write(&[&pending]).await?;
-                            pending.clear();
+                        if !matches!(content, Content::Stored(_)) {
+                            reply.flush().await?;
                         }
-                        content.wait(&mut part).await
+                        tokio::select! {
+                            biased;
+                            ready = content.wait(&mut part) => ready,
+                            () = reply.gone() => return Ok(plan.broken("client_gone")),
+                        }
                     }
                 };
                 match ready {
-                    Ok(pieces) => {
-                        write_pieces(writer, &mut pending, &pieces, encoding).await?;
-                    }
+                    Ok(pieces) => reply.pieces(&pieces).await?,
                     Err(ReadEnd::Whole(found)) if part.end == u64::MAX => {
                         trailers = found;
                         break;
@@ -456,10 +441,10 @@ impl Exchange<'_> {
                             None
                         };
                         let Some(rest) = rest else {
-                            let is_unread = writer.sent_bytes == sent_before
+                            let is_unread = reply.sent_bytes() == sent_before
                                 && matches!(content, Content::Stored(_));
                             return Ok(if is_unread {
-                                Ended::Unread
+                                Said::Unread
                             } else {
                                 plan.broken("client_lagged")
                             });
@@ -473,13 +458,11 @@ impl Exchange<'_> {
                 }
             }
         }
-        if plan.framing == Framing::Chunked {
-            pending.extend_from_slice(&encoding.end(trailers.as_ref()));
+        match trailers {
+            Some(trailers) => reply.frame(&Frame::Trailers(trailers)).await?,
+            None => reply.end().await?,
         }
-        if !pending.is_empty() {
-            writer.write(&[&pending]).await?;
-        }
-        Ok(Ended::Sent(plan.persistent))
+        Ok(Said::Ended(Ended::Sent(plan.persistent)))
     }
 
     /// The rest of a content that went by or was let go of before this client had it: fetched for
@@ -498,7 +481,7 @@ impl Exchange<'_> {
             return Some(Content::Stored(Cow::Owned(object.clone())));
         }
         let mut ticket = self.engine.fetch_rest(
-            self.request,
+            &self.request,
             content.head(),
             (object, content.total()),
             part,
@@ -525,21 +508,21 @@ impl Exchange<'_> {
         Onward { version: head.version, framing, persistent, is_child }
     }
 
-    async fn send_own<W: AsyncWrite + Unpin>(
+    async fn send_own(
         &self,
-        writer: &mut Writer<W>,
+        reply: &mut impl Reply,
         own: Own,
         record: &mut Record,
     ) -> Result<Ended, WriteError> {
         let persistent = self.onward(Framing::Empty).persistent;
-        own.send(writer, Recipient::of(self.request.head, persistent), record).await?;
+        own.send(reply, Recipient::of(self.request.head, persistent), record).await?;
         Ok(Ended::Sent(persistent))
     }
 
     /// The same about something that is there, with what went before.
-    async fn send_own_about<W: AsyncWrite + Unpin>(
+    async fn send_own_about(
         &self,
-        writer: &mut Writer<W>,
+        reply: &mut impl Reply,
         own: Own,
         (story, head): (Story, &Head),
         record: &mut Record,
@@ -547,7 +530,7 @@ impl Exchange<'_> {
         let persistent = self.onward(Framing::Empty).persistent;
         let story = Some((story, &head.told_before[..]));
         let to = Recipient { story, ..Recipient::of(self.request.head, persistent) };
-        own.send(writer, to, record).await?;
+        own.send(reply, to, record).await?;
         Ok(Ended::Sent(persistent))
     }
 }
@@ -579,11 +562,11 @@ struct Plan {
 
 impl Plan {
     /// It cannot be brought to its end.
-    fn broken(&self, reason: &'static str) -> Ended {
-        match self.framing {
+    fn broken(&self, reason: &'static str) -> Said {
+        Said::Ended(match self.framing {
             Framing::UntilClose => Ended::Reset(reason),
             _ => Ended::Broken(reason),
-        }
+        })
     }
 }
 
@@ -597,48 +580,4 @@ impl Segment {
     fn of(part: Range<u64>) -> Self {
         Self { before: Vec::new(), part }
     }
-}
-
-/// Writes what is pending and the pieces behind it, in one system call where that is possible.
-async fn write_pieces<W: AsyncWrite + Unpin>(
-    writer: &mut Writer<W>,
-    pending: &mut Vec<u8>,
-    pieces: &Pieces,
-    encoding: Encoding,
-) -> Result<(), WriteError> {
-    let bytes: usize = pieces.iter().flatten().map(Bytes::len).sum();
-    let (before, after) = encoding.around(bytes);
-    pending.extend_from_slice(&before);
-    let mut slices = [&b""[..]; PIECES_MAX + 2];
-    slices[0] = pending;
-    let mut count = 1;
-    for piece in pieces.iter().flatten() {
-        slices[count] = piece;
-        count += 1;
-    }
-    slices[count] = after;
-    writer.write(&slices[..=count]).await?;
-    pending.clear();
-    Ok(())
-}
-
-/// What becomes of the connection.
-async fn close(
-    ended: Ended,
-    reader: Reader,
-    writer: Writer,
-    record: &mut Record,
-) -> Option<(Stream, BytesMut)> {
-    match ended {
-        Ended::Sent(true) => return Some(transport::join(reader, writer)),
-        Ended::Sent(false) => transport::close(reader, writer).await,
-        Ended::Broken(reason) => record.outcome = Outcome::Error(reason),
-        // Whoever could try again has.
-        Ended::Unread => record.outcome = Outcome::Error("client_lagged"),
-        Ended::Reset(reason) => {
-            record.outcome = Outcome::Error(reason);
-            transport::reset(reader, writer);
-        }
-    }
-    None
 }

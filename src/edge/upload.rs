@@ -3,7 +3,7 @@
 
 use crate::engine::Posted;
 use crate::rules::forwarding;
-use crate::transport::{self, ReadError, Reader, Sink, Source, WriteError};
+use crate::transport::{ReadError, Sink, Source, WriteError};
 use crate::wire::body::Frame;
 use crate::wire::fields::Fields;
 use std::future::{Future, poll_fn};
@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
-use tokio::sync::Mutex;
 
 /// Which side ended a body early.
 pub(super) enum PumpError {
@@ -46,7 +45,6 @@ pub(super) async fn pump(
 pub(super) struct Upload<'p, F> {
     future: Pin<&'p mut F>,
     pub(super) state: UploadState,
-    client: &'p Mutex<Reader>,
     response_timeout: Duration,
     /// When the origin must have answered: set when it has the whole request.
     deadline: Option<tokio::time::Instant>,
@@ -73,14 +71,10 @@ pub(super) enum Interruption {
 }
 
 impl<'p, F: Future<Output = Result<(), PumpError>>> Upload<'p, F> {
-    pub(super) fn new(
-        future: Pin<&'p mut F>,
-        client: &'p Mutex<Reader>,
-        response_timeout: Duration,
-    ) -> Self {
+    pub(super) fn new(future: Pin<&'p mut F>, response_timeout: Duration) -> Self {
         let (deadline, waits_for_continue) = (None, None);
         let state = UploadState::Running;
-        Self { future, state, client, response_timeout, deadline, waits_for_continue }
+        Self { future, state, response_timeout, deadline, waits_for_continue }
     }
 
     /// A client that waits for the origin's word sends nothing until then, so the clock runs.
@@ -114,12 +108,14 @@ impl<'p, F: Future<Output = Result<(), PumpError>>> Upload<'p, F> {
     }
 
     /// Waits for an answer while the upload goes on. The clock runs only when the origin has the
-    /// whole request: nobody has to answer a question that is still being asked.
+    /// whole request: nobody has to answer a question that is still being asked. `gone` ends when
+    /// the client has.
     pub(super) async fn until_answered<T>(
         &mut self,
         answer: impl Future<Output = T>,
+        gone: impl Future<Output = ()>,
     ) -> Result<T, Interruption> {
-        let mut answer = pin!(answer);
+        let (mut answer, mut gone) = (pin!(answer), pin!(gone));
         loop {
             tokio::select! {
                 ended = self.future.as_mut(), if self.state == UploadState::Running => {
@@ -142,7 +138,7 @@ impl<'p, F: Future<Output = Result<(), PumpError>>> Upload<'p, F> {
                     }
                     return Err(Interruption::Silence);
                 }
-                () = transport::broken(self.client), if self.state != UploadState::Running => {
+                () = gone.as_mut(), if self.state != UploadState::Running => {
                     return Err(Interruption::Gone);
                 }
             }

@@ -300,6 +300,7 @@ impl Onward {
     /// What the Connection field of an answer with this status says, if anything.
     pub fn connection_option(&self, status: u16) -> Option<&'static str> {
         match (status, self.persistent, self.version) {
+            (_, _, Version::Http2) => None,
             (101, _, _) | (426, true, _) => Some("upgrade"),
             (426, false, _) => Some("upgrade, close"),
             (_, false, _) => Some("close"),

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub struct ResponseHead {
     /// 100 to 599.
     pub status: u16,
-    /// The version of the origin's message, as it was written for this reader.
+    /// The version of the origin's message.
     pub version: Version,
     /// How the body is framed, the request's method taken into account.
     pub framing: Framing,
@@ -20,7 +20,6 @@ pub struct ResponseHead {
     pub persistent: bool,
     /// The field lines.
     pub fields: Fields,
-    is_http2: bool,
     bytes: Bytes,
     reason: (u32, u32),
 }
@@ -29,12 +28,12 @@ impl ResponseHead {
     /// It came over HTTP/2, where the end of a body is told by itself and other requests have the
     /// same connection.
     pub fn over_http2(self) -> Self {
-        Self { is_http2: true, persistent: true, ..self }
+        Self { version: Version::Http2, persistent: true, ..self }
     }
 
     /// How it is marked on its way onwards (RFC 9110, section 7.6.3).
     pub fn via(&self) -> &'static str {
-        if self.is_http2 { "2 brim" } else { self.version.via() }
+        self.version.via()
     }
 
     /// The reason phrase as the origin wrote it, possibly empty.
@@ -111,8 +110,7 @@ pub fn parse(
     let persistent = persistent(&fields, version)
         && framing != Framing::UntilClose
         && !(is_bodiless && announces_body);
-    let is_http2 = false;
-    Ok(Some(ResponseHead { status, version, framing, persistent, fields, is_http2, bytes, reason }))
+    Ok(Some(ResponseHead { status, version, framing, persistent, fields, bytes, reason }))
 }
 
 fn read_framing(

@@ -1,0 +1,161 @@
+//! Which way a request takes: answered here and now, out of the cache, or past it.
+
+use super::client::Reply;
+use super::door::{Edge, Visitor};
+use super::own::{Own, Page, Recipient};
+use super::pass::{Bypass, Job};
+use super::purging::{self, Asked};
+use super::serve::Exchange;
+use crate::access_log::Record;
+use crate::config::Site;
+use crate::engine::Request;
+use crate::rules::cache_control::Demands;
+use crate::rules::key::{self, Key};
+use crate::rules::storing::Policy;
+use crate::rules::{forwarding, loops, policy};
+use crate::transport::WriteError;
+use crate::wire::request::RequestHead;
+use http::Method;
+use pingora::server::ShutdownWatch;
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+/// A request that has arrived.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival<'a> {
+    pub(super) head: &'a RequestHead,
+    pub(super) visitor: Visitor,
+    /// Who asks; behind trusted proxies, who asked them.
+    pub(super) client: IpAddr,
+    pub(super) now: SystemTime,
+    pub(super) shutdown: &'a ShutdownWatch,
+}
+
+/// The way that a request takes.
+pub(super) enum Route<'a> {
+    /// It is answered without asking anybody.
+    Ourselves(Said),
+    /// The cache has a say.
+    Cache(Exchange<'a>),
+    /// It has none.
+    Around(Job<'a>),
+}
+
+/// What the edge itself has to say.
+pub(super) enum Said {
+    Own(Own),
+    /// Noted in the record already.
+    Page(Page<'static>),
+}
+
+impl Said {
+    pub(super) async fn send(
+        &self,
+        reply: &mut impl Reply,
+        to: Recipient<'_>,
+        record: &mut Record,
+    ) -> Result<(), WriteError> {
+        match self {
+            Self::Own(own) => own.send(reply, to, record).await,
+            Self::Page(page) => page.send(reply, to).await,
+        }
+    }
+}
+
+/// Whether the cache may have a say in a request.
+enum Say {
+    Cache(Policy),
+    Around(Bypass),
+}
+
+impl Edge {
+    /// Who asks; behind trusted proxies, who asked them.
+    pub(super) fn client_of(&self, head: &RequestHead, visitor: Visitor) -> IpAddr {
+        let trusted = &self.settings.server.trusted_proxies;
+        forwarding::client_address(&head.fields, visitor.peer, trusted)
+    }
+
+    /// Finds the way. Ends at once, except where the request is a purge.
+    pub(super) async fn route<'a>(
+        &'a self,
+        arrival: Arrival<'a>,
+        key: &'a mut Key,
+        record: &mut Record,
+    ) -> Route<'a> {
+        let Arrival { head, visitor: Visitor { peer, scheme }, client, now, shutdown } = arrival;
+        let authority = head.authority();
+        let Some(site) = self.sites.find(authority.map(|authority| authority.host)) else {
+            return Route::Ourselves(Said::Own(Own::NoSite));
+        };
+        record.site = Some(site.clone());
+        if let Err(looped) = loops::check(&head.fields, self.engine.identity()) {
+            return Route::Ourselves(Said::Own(Own::Looped(looped)));
+        }
+        if forwarding::forwards_left(head) == Some(0) {
+            return Route::Ourselves(Said::Own(Own::LastStop));
+        }
+        let trusted = &self.settings.server.trusted_proxies;
+        let (engine, gatekeeper) = (&self.engine, &*self.gatekeeper);
+        if purging::is_meant(&head.method) {
+            let client_is_certain = forwarding::client_is_certain(&head.fields, peer, trusted);
+            let asked = Asked { engine, gatekeeper, head, site, client, client_is_certain };
+            return Route::Ourselves(match asked.answer(record).await {
+                Ok(page) => Said::Page(page),
+                Err(own) => Said::Own(own),
+            });
+        }
+        let peer_is_trusted = trusted.iter().any(|network| network.contains(&peer));
+        let limits = &self.settings.server.limits;
+        key.write(site, authority, head.target(), 80);
+        let key = &*key;
+        let bypass = match say(head, site, key) {
+            Say::Cache(policy) => {
+                let fields = &head.fields;
+                let additions = key::additions(site, fields, scheme, key.host(), peer_is_trusted);
+                let demands = Demands::of_request(fields);
+                let request = Request {
+                    head,
+                    site,
+                    key,
+                    additions,
+                    policy,
+                    demands,
+                    peer,
+                    peer_is_trusted,
+                    scheme,
+                    now,
+                };
+                let metrics = self.log.metrics();
+                return Route::Cache(Exchange { engine, request, limits, metrics, shutdown });
+            }
+            Say::Around(bypass) => bypass,
+        };
+        Route::Around(Job {
+            limits,
+            engine,
+            head,
+            site,
+            key,
+            bypass,
+            peer,
+            peer_is_trusted,
+            scheme,
+            shutdown,
+        })
+    }
+}
+
+fn say(head: &RequestHead, site: &Site, key: &Key) -> Say {
+    if !matches!(head.method, Method::GET | Method::HEAD) {
+        return Say::Around(Bypass::Method);
+    }
+    // What an upgrade or a request's content leads to is nobody else's (RFC 9110, section 9.3.1).
+    if head.upgrade {
+        return Say::Around(Bypass::Upgrade);
+    }
+    if head.framing.has_body() {
+        return Say::Around(Bypass::RequestBody);
+    }
+    let path = key.target().split('?').next().unwrap_or_default();
+    policy::of_path(site, path).map_or(Say::Around(Bypass::Rule), Say::Cache)
+}

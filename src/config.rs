@@ -102,6 +102,8 @@ pub struct Limits {
     pub head: HeadLimits,
     /// Connections at one time.
     pub connections: usize,
+    /// Requests at one time on one connection that speaks HTTP/2.
+    pub streams: usize,
     /// Fetches from origins for the cache at one time.
     pub fills: usize,
 }

@@ -11,6 +11,7 @@ mod connection;
 mod content;
 mod door;
 mod http1;
+mod http2;
 mod own;
 mod pass;
 mod purging;

@@ -6,6 +6,7 @@
 pub mod authority;
 pub mod body;
 pub mod fields;
+pub mod http2;
 pub mod names;
 pub mod request;
 pub mod response;

@@ -134,6 +134,7 @@ fn limits(section: &mut Section<'_>) -> Limits {
         upgrade_idle_timeout: time("upgrade_idle_timeout", 600),
         head,
         connections: section.or("connections", 65536, values::count_above_zero),
+        streams: section.or("streams", 100, values::streams),
         fills: section.or("fills", 16384, values::count_above_zero),
     }
 }

@@ -40,6 +40,11 @@ pub(super) fn count_above_zero(value: &DeValue<'_>) -> Value<usize> {
     count(value).ok().filter(|n| *n > 0).ok_or_else(|| "a whole number above 0".into())
 }
 
+pub(super) fn streams(value: &DeValue<'_>) -> Value<usize> {
+    let streams = count(value).ok().filter(|n| (1..=10_000).contains(n));
+    streams.ok_or_else(|| "a whole number from 1 to 10000".into())
+}
+
 pub(super) fn duration(value: &DeValue<'_>) -> Value<Duration> {
     let expected = || "a duration with a unit, such as \"500ms\", \"10s\" or \"30d\"".to_owned();
     let duration = humantime::parse_duration(value.as_str().ok_or_else(expected)?);

@@ -34,14 +34,14 @@ enum Next {
 }
 
 impl Edge {
-    /// Serves requests until one of the two sides has enough.
+    /// Serves requests until one of the two sides has enough. `buf` was read before.
     pub(super) async fn serve(
         &self,
         mut stream: Stream,
+        mut buf: BytesMut,
         visitor: Visitor,
         shutdown: &mut ShutdownWatch,
     ) {
-        let mut buf = BytesMut::new();
         let mut key = Key::default();
         loop {
             let head = match self.next(&mut stream, &mut buf, shutdown).await {

@@ -1,6 +1,7 @@
 //! From an accepted socket to a connection that speaks HTTP: whether there is a place for it, who is
 //! at its other end, and over what it speaks.
 
+use super::http2;
 use super::own::Own;
 use crate::access_log::AccessLog;
 use crate::admin::gatekeeper::Gatekeeper;
@@ -14,7 +15,9 @@ use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
+use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 /// Clients told at one time that there are too many connections.
@@ -27,7 +30,7 @@ pub struct Edge {
     pub(super) sites: Arc<SiteMap>,
     pub(super) gatekeeper: Arc<Gatekeeper>,
     pub(super) log: AccessLog,
-    running: TaskTracker,
+    pub(super) running: TaskTracker,
     /// `settings.server.listeners`, with the addresses to which they came to be bound.
     listeners: OnceLock<Vec<Listener>>,
     places: Semaphore,
@@ -84,7 +87,7 @@ impl Edge {
         let _ = self.listeners.set(bound);
     }
 
-    async fn enter(&self, stream: Stream, shutdown: &mut ShutdownWatch) {
+    async fn enter(self: &Arc<Self>, mut stream: Stream, shutdown: &mut ShutdownWatch) {
         let digest = stream.get_socket_digest();
         let address =
             |address: &pingora::protocols::l4::socket::SocketAddr| address.as_inet().copied();
@@ -104,7 +107,35 @@ impl Edge {
             return;
         };
         let visitor = Visitor { peer, scheme: if listener.tls { "https" } else { "http" } };
-        self.serve(stream, visitor, shutdown).await;
+        let mut buf = BytesMut::new();
+        if listener.h2c && self.begins_http2(&mut stream, &mut buf, shutdown).await {
+            http2::serve(self, stream, buf, visitor, shutdown).await;
+        } else {
+            self.serve(stream, buf, visitor, shutdown).await;
+        }
+    }
+
+    /// Whether the client begins with the preface of HTTP/2, by prior knowledge (RFC 9113, section
+    /// 3.3). Ends with the first byte that shows it.
+    async fn begins_http2(
+        &self,
+        stream: &mut Stream,
+        buf: &mut BytesMut,
+        shutdown: &mut ShutdownWatch,
+    ) -> bool {
+        let limits = &self.settings.server.limits;
+        while buf.len() < http2::PREFACE.len() && http2::PREFACE.starts_with(buf) {
+            let time = if buf.is_empty() { limits.idle_timeout } else { limits.header_timeout };
+            let read = tokio::select! {
+                biased;
+                read = timeout(time, stream.read_buf(buf)) => read,
+                _ = shutdown.wait_for(|down| *down) => return false,
+            };
+            if !matches!(read, Ok(Ok(bytes)) if bytes > 0) {
+                return false;
+            }
+        }
+        buf.starts_with(http2::PREFACE)
     }
 
     /// The one that takes connections to this address.

@@ -5,11 +5,10 @@
 //! no more are opened at one time than those who wait will fill. What the server breaks off gets no
 //! more requests, nor does what has carried its share; where it refuses a stream, the others wait
 //! for room instead of opening more. What has been silent gets requests on probation: a PING has to
-//! be answered in time. `driver` keeps one connection going, `message` says heads in either
-//! language, `stream` is one request and its answer, `opening` finds streams for requests.
+//! be answered in time. `driver` keeps one connection going, `stream` is one request and its answer,
+//! `opening` finds streams for requests.
 
 mod driver;
-mod message;
 pub(super) mod opening;
 mod stream;
 mod watched;

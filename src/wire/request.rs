@@ -45,6 +45,11 @@ impl RequestHead {
         self.authority.as_deref().and_then(|text| std::str::from_utf8(text).ok())
     }
 
+    /// It came over HTTP/2, with this framing.
+    pub(super) fn over_http2(self, framing: Framing) -> Self {
+        Self { version: Version::Http2, persistent: true, framing, ..self }
+    }
+
     /// Sending it twice does what sending it once does (RFC 9110, section 9.2.2).
     pub fn is_idempotent(&self) -> bool {
         matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")

@@ -1,11 +1,11 @@
 //! One request and its answer on a connection that others use at the same time.
 
-use super::{INTERIM_HEADS_MAX, message};
+use super::INTERIM_HEADS_MAX;
 use crate::transport::{ReadError, WriteError};
 use crate::upstream::Fault;
-use crate::wire::Framing;
-use crate::wire::body::Frame;
+use crate::wire::body::{Frame, Sender};
 use crate::wire::response::ResponseHead;
+use crate::wire::{Framing, HeadLimits, http2};
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
@@ -79,7 +79,7 @@ impl Outgoing {
         else {
             return false;
         };
-        let asked = match message::request(head, is_tls) {
+        let asked = match http2::say_request(head, is_tls) {
             Some(request) => requests.send_request(request, !framing.has_body()),
             None => {
                 answer.state = Receiving::Failed(Fault::Garbage("HTTP/2 cannot say what is asked"));
@@ -118,7 +118,7 @@ impl Outgoing {
                 Ok(())
             }
             Frame::Trailers(fields) => {
-                let sent = body.send_trailers(message::sent_trailers(fields));
+                let sent = body.send_trailers(http2::say_trailers(fields));
                 self.state = Sending::Over;
                 sent.map_err(not_sent)
             }
@@ -179,7 +179,7 @@ impl Incoming {
                 return Err(fault);
             }
         };
-        let mut head = message::response(status, &headers, method).map_err(Fault::Garbage)?;
+        let mut head = http2::read_response(status, &headers, method).map_err(Fault::Garbage)?;
         if let Some(body) = body {
             if head.framing == Framing::UntilClose && body.is_end_stream() {
                 head.framing = Framing::Length(0);
@@ -259,7 +259,8 @@ impl Incoming {
             return Err(ReadError::Closed);
         }
         self.state = Receiving::Over;
-        let trailers = trailers.as_ref().map(message::trailers).transpose();
+        let read = |fields| http2::read_trailers(fields, Sender::Origin, &HeadLimits::OF_ANSWERS);
+        let trailers = trailers.as_ref().map(read).transpose();
         let trailers = trailers.map_err(ReadError::Bad)?.filter(|fields| !fields.is_empty());
         Ok(trailers.map(Frame::Trailers))
     }

@@ -1,22 +1,25 @@
 //! Heads and trailers in the language of HTTP/2 (RFC 9113, section 8).
 //!
-//! There is one judge of what an origin sends, and he reads HTTP/1.1: what comes over HTTP/2 is
-//! written as such for him.
+//! There is one judge of what clients and origins send, and he reads HTTP/1.1: what comes over
+//! HTTP/2 is written as such for him. What they are sent is written in HTTP/1.1, too, and is said
+//! otherwise here.
 
-use crate::wire::body::{self, BadBody};
-use crate::wire::fields::{FIELDS_CEILING, Fields};
-use crate::wire::response::{self, Garbage, ResponseHead};
-use crate::wire::{HeadLimits, names};
-use bytes::{BufMut, BytesMut};
+use super::authority;
+use super::body::{self, BadBody, Sender};
+use super::fields::{FIELDS_CEILING, Fields};
+use super::request::{self, BadRequest, RequestHead};
+use super::response::{self, Garbage, ResponseHead};
+use super::{Framing, HeadLimits, names};
+use bytes::{BufMut, Bytes, BytesMut};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use std::mem::MaybeUninit;
 
 /// Secrets that tables which outlive the request are not to hold (RFC 7541, section 7.1).
 const SECRET: [&str; 2] = ["authorization", "cookie"];
 
 /// A request's head, as it was written for HTTP/1.1. `None` where it cannot be said in HTTP/2.
-pub(super) fn request(head: &[u8], is_tls: bool) -> Option<Request<()>> {
+pub fn say_request(head: &[u8], is_tls: bool) -> Option<Request<()>> {
     let mut lines = [const { MaybeUninit::uninit() }; FIELDS_CEILING];
     let mut parsed = httparse::Request::new(&mut []);
     let status = httparse::ParserConfig::default()
@@ -72,7 +75,7 @@ fn path(target: &str) -> Option<PathAndQuery> {
 }
 
 /// The head of an answer to this method.
-pub(super) fn response(
+pub fn read_response(
     status: StatusCode,
     fields: &HeaderMap,
     method: &Method,
@@ -88,15 +91,109 @@ pub(super) fn response(
     }
 }
 
-/// The trailers of an answer.
-pub(super) fn trailers(fields: &HeaderMap) -> Result<Fields, BadBody> {
-    let mut bytes = BytesMut::with_capacity(256);
-    write(&mut bytes, fields);
-    body::trailers(bytes.freeze(), body::Sender::Origin, &HeadLimits::OF_ANSWERS)
+/// The head of a request from a client; `ends` where nothing follows it.
+///
+/// Most of what makes it malformed (RFC 9113, sections 8.2 and 8.3) never comes this far, because
+/// the library resets the stream.
+pub fn read_request(
+    request: &Request<()>,
+    ends: bool,
+    limits: &HeadLimits,
+) -> Result<RequestHead, BadRequest> {
+    let (uri, fields) = (request.uri(), request.headers());
+    if request.method() == Method::CONNECT {
+        // It has neither scheme nor path, and is not served in any version.
+        return Err(BadRequest::MethodNotServed);
+    }
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(BadRequest::Target);
+    }
+    let target = uri.path_and_query().ok_or(BadRequest::Target)?.as_str();
+    // Whatever else an absolute target could name, it would be in `:authority`.
+    if !(target.starts_with('/') || target == "*") {
+        return Err(BadRequest::Target);
+    }
+    let mut bytes = BytesMut::with_capacity(1024);
+    for part in [request.method().as_str(), " ", target, " HTTP/1.1\r\nHost: "] {
+        bytes.put_slice(part.as_bytes());
+    }
+    bytes.put_slice(host(uri, fields)?);
+    bytes.put_slice(b"\r\n");
+    for (name, value) in fields {
+        if name != http::header::HOST && name != http::header::COOKIE {
+            put_line(&mut bytes, name, value.as_bytes());
+        }
+    }
+    // Its crumbs are one field to everybody else (RFC 9113, section 8.2.3).
+    let cookies: Vec<&[u8]> =
+        fields.get_all(http::header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if !cookies.is_empty() {
+        put_line(&mut bytes, &http::header::COOKIE, &cookies.join(&b"; "[..]));
+    }
+    bytes.put_slice(b"\r\n");
+    let head = request::Parser::default().next(&mut bytes, limits)?;
+    let head = head.ok_or(BadRequest::FieldLine)?;
+    let framing = match (head.framing, ends) {
+        (Framing::Length(length), true) if length > 0 => return Err(BadRequest::LengthMalformed),
+        (Framing::Empty, false) => Framing::Chunked,
+        (framing, _) => framing,
+    };
+    Ok(head.over_http2(framing))
 }
 
-/// The trailers of a request.
-pub(super) fn sent_trailers(fields: &Fields) -> HeaderMap {
+/// `:authority`, or Host where there is none. Both must name the same (RFC 9113, section 8.3.1).
+fn host<'a>(uri: &'a Uri, fields: &'a HeaderMap) -> Result<&'a [u8], BadRequest> {
+    let mut lines = fields.get_all(http::header::HOST).iter().map(HeaderValue::as_bytes);
+    let (host, repeated) = (lines.next(), lines.next());
+    if repeated.is_some() {
+        return Err(BadRequest::HostRepeated);
+    }
+    let Some(authority) = uri.authority() else { return host.ok_or(BadRequest::HostMissing) };
+    let authority = authority.as_str().as_bytes();
+    let read = |text| authority::parse(text).ok_or(BadRequest::HostMalformed);
+    let named = read(authority)?;
+    let port = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+    match host.map(read).transpose()? {
+        Some(host) if !authority::same(host, named, port) => Err(BadRequest::HostDisagrees),
+        _ => Ok(authority),
+    }
+}
+
+/// The head of an answer, as it was written for HTTP/1.1. `None` where it is none of ours.
+pub fn say_response(head: Vec<u8>) -> Option<Response<()>> {
+    let bytes = Bytes::from(head);
+    let mut lines = memchr::memmem::find_iter(&bytes, b"\r\n");
+    let mut from = lines.next()? + 2;
+    let status = StatusCode::from_bytes(bytes.get(9..12)?).ok()?;
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    let fields = response.headers_mut();
+    for end in lines {
+        let line = &bytes[from..end];
+        let Some(colon) = memchr::memmem::find(line, b": ") else { break };
+        let name = HeaderName::from_bytes(&line[..colon]).ok()?;
+        let value = bytes.slice(from + colon + 2..end);
+        if !names::is_hop_by_hop(name.as_str()) || name == http::header::CONTENT_LENGTH {
+            fields.append(name, HeaderValue::from_maybe_shared(value).ok()?);
+        }
+        from = end + 2;
+    }
+    Some(response)
+}
+
+/// The trailers of a message.
+pub fn read_trailers(
+    fields: &HeaderMap,
+    sender: Sender,
+    limits: &HeadLimits,
+) -> Result<Fields, BadBody> {
+    let mut bytes = BytesMut::with_capacity(256);
+    write(&mut bytes, fields);
+    body::trailers(bytes.freeze(), sender, limits)
+}
+
+/// The same for the other side.
+pub fn say_trailers(fields: &Fields) -> HeaderMap {
     let mut sent = HeaderMap::with_capacity(fields.len());
     for (name, value) in fields.iter() {
         let field = HeaderName::from_bytes(name.as_bytes()).ok();
@@ -109,12 +206,15 @@ pub(super) fn sent_trailers(fields: &Fields) -> HeaderMap {
 
 fn write(bytes: &mut BytesMut, fields: &HeaderMap) {
     for (name, value) in fields {
-        bytes.put_slice(name.as_str().as_bytes());
-        bytes.put_slice(b": ");
-        bytes.put_slice(value.as_bytes());
-        bytes.put_slice(b"\r\n");
+        put_line(bytes, name, value.as_bytes());
     }
     bytes.put_slice(b"\r\n");
+}
+
+fn put_line(bytes: &mut BytesMut, name: &HeaderName, value: &[u8]) {
+    for part in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
+        bytes.put_slice(part);
+    }
 }
 
 #[cfg(test)]
@@ -122,7 +222,7 @@ mod tests {
     use super::*;
 
     fn said(head: &str) -> Request<()> {
-        request(head.as_bytes(), true).expect("a head")
+        say_request(head.as_bytes(), true).expect("a head")
     }
 
     #[test]
@@ -162,9 +262,10 @@ mod tests {
         let mut fields = HeaderMap::new();
         fields.insert("x-sum", HeaderValue::from_static("1"));
         fields.insert("content-length", HeaderValue::from_static("1"));
-        let read = trailers(&fields).expect("trailers");
+        let read =
+            read_trailers(&fields, Sender::Origin, &HeadLimits::OF_ANSWERS).expect("trailers");
         assert_eq!(read.iter().collect::<Vec<_>>(), [("x-sum", &b"1"[..])]);
         fields.insert("x-long", HeaderValue::from_str(&"x".repeat(20_000)).expect("a value"));
-        assert!(trailers(&fields).is_err());
+        assert!(read_trailers(&fields, Sender::Origin, &HeadLimits::OF_ANSWERS).is_err());
     }
 }

@@ -1,0 +1,15 @@
+//! HTTP/2 from clients: each connection carries many requests at one time, each of which is answered
+//! as one over HTTP/1.1 would be.
+//!
+//! `connection` keeps one connection going and starts its requests, each in a task of its own, so
+//! that what goes wrong with one is no matter for the others; `stream` is one request and its
+//! answer, `watch` looks at the frames that come and at the time that they take.
+
+mod connection;
+mod stream;
+mod watch;
+
+pub(super) use connection::serve;
+
+/// What a client that knows that it may speak HTTP/2 begins with (RFC 9113, section 3.4).
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

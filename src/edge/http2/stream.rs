@@ -1,0 +1,360 @@
+//! One request and its answer over HTTP/2.
+
+use super::watch::{Nuisance, OF_A_BAD_REQUEST, OF_AN_ANSWER, Watch};
+use crate::access_log::Record;
+use crate::edge::client::{Ended, Reply, RequestBody};
+use crate::edge::door::{Edge, Visitor};
+use crate::edge::own::{Own, Recipient};
+use crate::edge::route::{Arrival, Route};
+use crate::engine::Pieces;
+use crate::outcome::Outcome;
+use crate::rules::key::Key;
+use crate::transport::{ReadError, Sink, Source, WriteError};
+use crate::wire::body::{Frame, Sender};
+use crate::wire::request::{BadRequest, RequestHead};
+use crate::wire::{Framing, HeadLimits, Version, http2};
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::Request;
+use pingora::server::ShutdownWatch;
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+use tokio::time::timeout;
+
+/// What requests on one connection have in common.
+pub(super) struct Conversation {
+    pub(super) edge: Arc<Edge>,
+    pub(super) visitor: Visitor,
+    pub(super) watch: Arc<Watch>,
+    pub(super) shutdown: ShutdownWatch,
+}
+
+/// Answers one request.
+pub(super) async fn answer(
+    conversation: &Conversation,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let Conversation { edge, watch, .. } = conversation;
+    let limits = &edge.settings.server.limits;
+    let (parts, stream) = request.into_parts();
+    let request = Request::from_parts(parts, ());
+    let mut reply = Http2Reply::new(respond, limits.write_timeout);
+    let head = match http2::read_request(&request, stream.is_end_stream(), &limits.head) {
+        Ok(head) => head,
+        Err(bad) => {
+            return refuse(conversation, bad, request.method() != http::Method::HEAD, reply).await;
+        }
+    };
+    // What the library knows of it is not needed any more.
+    drop(request);
+    let body = Http2Body::new(stream, limits.body_timeout, limits.head);
+    if converse(conversation, &head, &mut reply, body).await {
+        watch.earns(OF_AN_ANSWER);
+    } else {
+        reply.reset(Reason::INTERNAL_ERROR);
+    }
+}
+
+/// Whether the client got a whole answer.
+async fn converse(
+    conversation: &Conversation,
+    head: &RequestHead,
+    reply: &mut Http2Reply,
+    mut body: Http2Body,
+) -> bool {
+    let Conversation { edge, visitor, shutdown, .. } = conversation;
+    let (now, visitor) = (SystemTime::now(), *visitor);
+    let client = edge.client_of(head, visitor);
+    let mut recording = edge.log.begin(Record::new(now, client, Some(head)));
+    let record = &mut recording.record;
+    let mut key = Key::default();
+    let arrival = Arrival { head, visitor, client, now, shutdown };
+    let ended = match edge.route(arrival, &mut key, record).await {
+        Route::Ourselves(said) => match said.send(reply, Recipient::of(head, true), record).await {
+            Ok(()) => Ended::Sent(true),
+            Err(_) => Ended::Cut,
+        },
+        Route::Cache(exchange) => match exchange.at_once(reply, record).await {
+            Ok(ended) => ended,
+            Err(found) => exchange.fetched(found, reply, record).await,
+        },
+        Route::Around(job) => job.answer(reply, &mut body, record).await,
+    };
+    record.is_answered(reply.sent_bytes());
+    match ended {
+        Ended::Sent(_) => true,
+        Ended::Broken(reason) | Ended::Reset(reason) => {
+            record.outcome = Outcome::Error(reason);
+            false
+        }
+        // Nobody can ask for another protocol here.
+        Ended::Switched(_) | Ended::Cut => false,
+    }
+}
+
+/// What has no meaning or more than one is a stream error, and no answer (RFC 9113, section 8.1.1).
+async fn refuse(
+    conversation: &Conversation,
+    bad: BadRequest,
+    wants_body: bool,
+    mut reply: Http2Reply,
+) {
+    let Conversation { edge, visitor, watch, .. } = conversation;
+    let mut recording = edge.log.begin(Record::new(SystemTime::now(), visitor.peer, None));
+    let record = &mut recording.record;
+    let to = Recipient { version: Version::Http2, persistent: true, wants_body, story: None };
+    let own = Own::BadRequest(bad);
+    if bad.explain().0 == 400 {
+        own.note(to, record);
+        record.status = 0;
+        watch.costs(OF_A_BAD_REQUEST, Nuisance::BadRequest);
+        reply.reset(Reason::PROTOCOL_ERROR);
+    } else {
+        // What could not be sent is noted.
+        let _ = own.send(&mut reply, to, record).await;
+    }
+    record.is_answered(reply.sent_bytes());
+}
+
+/// An answer on its way.
+struct Http2Reply {
+    state: State,
+    /// Content that waits with the head.
+    pending: Vec<u8>,
+    /// What is left of the content, where its length was told.
+    left: Option<u64>,
+    stall_timeout: Duration,
+    sent_bytes: u64,
+}
+
+enum State {
+    Nothing(SendResponse<Bytes>),
+    /// A head that waits.
+    Begun(SendResponse<Bytes>, Vec<u8>),
+    Content(SendStream<Bytes>),
+    Over,
+}
+
+impl Http2Reply {
+    fn new(respond: SendResponse<Bytes>, stall_timeout: Duration) -> Self {
+        let (state, pending) = (State::Nothing(respond), Vec::new());
+        Self { state, pending, left: None, stall_timeout, sent_bytes: 0 }
+    }
+
+    fn reset(&mut self, reason: Reason) {
+        match &mut self.state {
+            State::Nothing(respond) | State::Begun(respond, _) => respond.send_reset(reason),
+            State::Content(content) => content.send_reset(reason),
+            State::Over => {}
+        }
+    }
+
+    /// The head goes out, and with it the end of the stream if nothing more comes.
+    fn send_head(&mut self, ends: bool) -> Result<(), WriteError> {
+        let (mut respond, head) = match std::mem::replace(&mut self.state, State::Over) {
+            State::Begun(respond, head) => (respond, head),
+            other => {
+                self.state = other;
+                return Ok(());
+            }
+        };
+        let bytes = head.len() as u64;
+        let response = http2::say_response(head).ok_or_else(gone)?;
+        let content = respond.send_response(response, ends).map_err(not_sent)?;
+        self.sent_bytes += bytes;
+        if !ends {
+            self.state = State::Content(content);
+        }
+        Ok(())
+    }
+
+    /// Sends content; the last of it with the end of the stream, where that is known.
+    async fn send(&mut self, mut data: Bytes) -> Result<(), WriteError> {
+        let State::Content(content) = &mut self.state else { return Err(gone()) };
+        while !data.is_empty() {
+            let room = timeout(self.stall_timeout, room_for(content, data.len())).await;
+            let room = room.map_err(|_| WriteError::Stalled)??;
+            let piece = data.split_to(room.min(data.len()));
+            let sent = piece.len() as u64;
+            self.left = self.left.map(|left| left.saturating_sub(sent));
+            content.send_data(piece, self.left == Some(0)).map_err(not_sent)?;
+            self.sent_bytes += sent;
+        }
+        if self.left == Some(0) {
+            self.state = State::Over;
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Http2Reply {
+    async fn frame(&mut self, frame: &Frame) -> Result<(), WriteError> {
+        self.flush().await?;
+        match frame {
+            Frame::Data(data) => self.send(data.clone()).await,
+            Frame::Trailers(fields) => {
+                match std::mem::replace(&mut self.state, State::Over) {
+                    State::Content(mut content) => {
+                        content.send_trailers(http2::say_trailers(fields)).map_err(not_sent)
+                    }
+                    // The length told where it ends.
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    async fn end(&mut self) -> Result<(), WriteError> {
+        self.flush().await?;
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Content(mut content) => content.send_data(Bytes::new(), true).map_err(not_sent),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Reply for Http2Reply {
+    async fn interim(&mut self, head: &[u8]) -> Result<(), WriteError> {
+        let State::Nothing(respond) = &mut self.state else { return Ok(()) };
+        let response = http2::say_response(head.to_vec()).ok_or_else(gone)?;
+        respond.send_informational(response).map_err(not_sent)?;
+        self.sent_bytes += head.len() as u64;
+        Ok(())
+    }
+
+    fn begin(&mut self, head: Vec<u8>, framing: Framing) {
+        self.left = match framing {
+            Framing::Empty => Some(0),
+            Framing::Length(length) => Some(length),
+            Framing::Chunked | Framing::UntilClose => None,
+        };
+        self.pending.clear();
+        let state = std::mem::replace(&mut self.state, State::Over);
+        if let State::Nothing(respond) | State::Begun(respond, _) = state {
+            self.state = State::Begun(respond, head);
+        }
+    }
+
+    fn add(&mut self, content: &[u8]) {
+        self.pending.extend_from_slice(content);
+    }
+
+    async fn flush(&mut self) -> Result<(), WriteError> {
+        self.send_head(self.left == Some(0))?;
+        if !self.pending.is_empty() {
+            let pending = std::mem::take(&mut self.pending);
+            self.send(Bytes::from(pending)).await?;
+        }
+        Ok(())
+    }
+
+    async fn pieces(&mut self, pieces: &Pieces) -> Result<(), WriteError> {
+        self.flush().await?;
+        for piece in pieces.iter().flatten() {
+            self.send(piece.clone()).await?;
+        }
+        Ok(())
+    }
+
+    async fn gone(&mut self) {
+        // Whatever it is that ends it.
+        let _ = match &mut self.state {
+            State::Nothing(respond) | State::Begun(respond, _) => {
+                poll_fn(|context| respond.poll_reset(context)).await
+            }
+            State::Content(content) => poll_fn(|context| content.poll_reset(context)).await,
+            State::Over => std::future::pending().await,
+        };
+    }
+
+    fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
+    }
+}
+
+/// Waits until some of so many bytes may be sent.
+async fn room_for(content: &mut SendStream<Bytes>, bytes: usize) -> Result<usize, WriteError> {
+    content.reserve_capacity(bytes);
+    loop {
+        let room = content.capacity();
+        if room > 0 {
+            return Ok(room);
+        }
+        match poll_fn(|context| content.poll_capacity(context)).await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(not_sent(error)),
+            None => return Err(gone()),
+        }
+    }
+}
+
+fn not_sent(error: h2::Error) -> WriteError {
+    WriteError::Io(io::Error::other(error))
+}
+
+fn gone() -> WriteError {
+    WriteError::Io(io::ErrorKind::BrokenPipe.into())
+}
+
+/// The body of a request. The client may send as much again as was taken, and no more.
+struct Http2Body {
+    stream: RecvStream,
+    handed_out: usize,
+    has_begun: Arc<AtomicBool>,
+    stall_timeout: Duration,
+    limits: HeadLimits,
+}
+
+impl Http2Body {
+    fn new(stream: RecvStream, stall_timeout: Duration, limits: HeadLimits) -> Self {
+        Self { stream, handed_out: 0, has_begun: Arc::default(), stall_timeout, limits }
+    }
+}
+
+impl Source for Http2Body {
+    async fn next(&mut self) -> Result<Option<Frame>, ReadError> {
+        loop {
+            // Of a stream that has ended there is nothing to release.
+            let handed_out = std::mem::take(&mut self.handed_out);
+            let _ = self.stream.flow_control().release_capacity(handed_out);
+            let came = timeout(self.stall_timeout, self.stream.data()).await;
+            let Some(data) = came.map_err(|_| ReadError::Stalled)? else { break };
+            let data = data.map_err(read_error)?;
+            self.handed_out = data.len();
+            if !data.is_empty() {
+                self.has_begun.store(true, Ordering::Relaxed);
+                return Ok(Some(Frame::Data(data)));
+            }
+        }
+        let came = timeout(self.stall_timeout, self.stream.trailers()).await;
+        let trailers = came.map_err(|_| ReadError::Stalled)?.map_err(read_error)?;
+        let read = |fields| http2::read_trailers(fields, Sender::Client, &self.limits);
+        let trailers = trailers.as_ref().map(read).transpose().map_err(ReadError::Bad)?;
+        Ok(trailers.filter(|fields| !fields.is_empty()).map(Frame::Trailers))
+    }
+}
+
+fn read_error(error: h2::Error) -> ReadError {
+    ReadError::Io(io::Error::other(error))
+}
+
+impl RequestBody for Http2Body {
+    // The library has looked at the frames, and there is nothing else to read.
+    async fn look_ahead(&mut self, _patience: Duration) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    fn has_begun(&self) -> Arc<AtomicBool> {
+        self.has_begun.clone()
+    }
+
+    // The rest is no danger to other requests.
+    async fn skip(&mut self) -> bool {
+        true
+    }
+}

@@ -4,8 +4,10 @@
 use brim::config::{self, Query, Site};
 use brim::rules::cache_control::Demands;
 use brim::rules::conditional::{self, Condition};
+use brim::rules::forwarding::{self, Hop};
 use brim::rules::freshness::{Trouble, Use};
 use brim::rules::key::Key;
+use brim::rules::loops::{self, Identity, Looped};
 use brim::rules::purging::{Wish, targets};
 use brim::rules::range::{self, Resolved};
 use brim::rules::site::SiteMap;
@@ -14,7 +16,7 @@ use brim::rules::vary::{self, Variant};
 use brim::wire::body::{Decoder, Encoding, Frame, Sender, Step};
 use brim::wire::fields::{Composer, Fields};
 use brim::wire::request::{BadRequest, Parser, RequestHead};
-use brim::wire::{Framing, HeadLimits, response};
+use brim::wire::{Framing, HeadLimits, names, response};
 use bytes::BytesMut;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -180,6 +182,95 @@ fn decode(data: &[u8], piece: usize, sender: Sender) -> Result<Decoded, ()> {
                 None => return Ok((body, trailers, false, buf.len())),
             },
         }
+    }
+}
+
+/// What is sent to an origin for a request is one head, which says what the client asked for and
+/// nothing that the client may not say.
+pub(crate) fn forwarded_request(data: &[u8]) {
+    let read = |bytes: &[u8]| {
+        let limits =
+            HeadLimits { head_bytes_max: 1 << 20, fields_max: 1024, ..HeadLimits::default() };
+        let mut buf = BytesMut::from(bytes);
+        let head = Parser::default().next(&mut buf, &limits).ok().flatten();
+        head.filter(|_| buf.is_empty())
+    };
+    let limits = HeadLimits { fields_max: 100, ..HeadLimits::default() };
+    let Ok(Some(head)) = Parser::default().next(&mut BytesMut::from(data), &limits) else { return };
+    let identity = Identity::new([7; 8]);
+    let host = head.authority_text().unwrap_or("origin.test").to_ascii_lowercase();
+    for peer_is_trusted in [false, true] {
+        let peer = "2001:db8::7".parse().expect("an address");
+        let (scheme, allowed) = ("http", &[][..]);
+        let hop = Hop { peer, peer_is_trusted, scheme, host: &host, allowed, identity: &identity };
+        let text = forwarding::request_head(&head, &hop);
+        let sent = read(&text).unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&text)));
+        second_opinion(&text, &sent);
+        assert_eq!((sent.method.as_str(), sent.target()), (head.method.as_str(), head.target()));
+        assert_eq!((sent.framing, sent.upgrade), (head.framing, head.upgrade));
+        assert_eq!(sent.authority_text(), Some(&*host));
+        assert_forwarded(&head, &sent, &hop);
+        let method = http::Method::GET;
+        let fill = forwarding::FillRequest {
+            method: &method,
+            target: head.target(),
+            host: &host,
+            keeps_conditions: false,
+            keeps_range: false,
+            keeps_codings: false,
+            own: &[("If-None-Match", b"\"a\"")],
+        };
+        if head.upgrade || head.framing.has_body() || head.target() == "*" {
+            continue;
+        }
+        let text = forwarding::fill_request_head(&head, &hop, &fill);
+        let sent = read(&text).unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&text)));
+        assert_eq!((sent.method.as_str(), sent.framing), ("GET", Framing::Empty));
+        assert!(sent.fields.all("if-none-match").eq([&b"\"a\""[..]]));
+        for name in ["range", "if-range", "if-match", "if-modified-since", "content-type", "expect"]
+        {
+            assert!(sent.fields.first(name).is_none(), "{name}");
+        }
+        assert_forwarded(&head, &sent, &hop);
+    }
+}
+
+fn assert_forwarded(head: &RequestHead, sent: &RequestHead, hop: &Hop<'_>) {
+    let only = |name: &str| {
+        let mut lines = sent.fields.iter().filter(|(known, _)| names::same(known, name));
+        let line = lines.next().map(|(_, value)| value.to_vec());
+        assert!(lines.next().is_none(), "{name} is told twice");
+        line.unwrap_or_else(|| panic!("there is no {name}"))
+    };
+    let peer = hop.peer.to_string();
+    let forwarded_for = only("x-forwarded-for");
+    assert!(forwarded_for.ends_with(peer.as_bytes()));
+    assert!(hop.peer_is_trusted || forwarded_for == peer.as_bytes());
+    assert!(hop.peer_is_trusted || only("x-forwarded-proto") == hop.scheme.as_bytes());
+    let element = format!("for=\"[{peer}]\"");
+    let forwarded = only("forwarded");
+    assert!(memchr::memmem::find(&forwarded, element.as_bytes()).is_some());
+    assert!(hop.peer_is_trusted || forwarded.starts_with(element.as_bytes()));
+    assert!(memchr::memmem::find(&only("cdn-loop"), hop.identity.as_str().as_bytes()).is_some());
+    only("host");
+    only("x-forwarded-host");
+    only("surrogate-capability");
+    assert_eq!(loops::check(&sent.fields, hop.identity), Err(Looped::Here));
+    // Nothing comes from the client that is of its connection only, or makes origins believe.
+    let written = ["connection", "te", "upgrade", "content-length", "transfer-encoding"];
+    for (name, value) in sent.fields.iter() {
+        let is_kept = head.fields.iter().any(|line| line == (name, value));
+        let is_ours = names::is_written_by_us(name) || names::same(name, "surrogate-capability");
+        assert!(!names::is_misleading(name) || is_ours, "{name}");
+        assert!(!names::is_hop_by_hop(name) || written.iter().any(|n| names::same(name, n)));
+        let is_named =
+            head.fields.tokens("connection").any(|n| n.eq_ignore_ascii_case(name.as_bytes()));
+        let own = ["host", "cdn-loop", "via", "max-forwards", "connection", "te", "upgrade"];
+        let is_own = own.iter().any(|n| names::same(name, n));
+        assert!(
+            !(is_kept && is_named) || is_ours || is_own || names::is_hop_by_hop(name),
+            "{name}"
+        );
     }
 }
 

@@ -5,6 +5,7 @@
 use crate::config::{AccessLog as Target, Site};
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
+use crate::wire::Version;
 use crate::wire::request::RequestHead;
 use serde::Serialize;
 use std::io::{self, BufWriter, Write};
@@ -45,6 +46,7 @@ pub struct Record {
 
 #[derive(Clone, Debug)]
 struct RequestLine {
+    version: Version,
     method: String,
     host: String,
     target: String,
@@ -55,6 +57,8 @@ struct RequestLine {
 struct Line<'a> {
     time: String,
     client: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,6 +88,7 @@ impl Record {
             time,
             client,
             request: head.map(|head| RequestLine {
+                version: head.version,
                 method: head.method.to_string(),
                 host: head.authority_text().unwrap_or_default().to_owned(),
                 target: head.target().to_owned(),
@@ -116,6 +121,7 @@ impl Record {
         let line = Line {
             time: format!("{time:.3}"),
             client: self.client,
+            protocol: request.map(|r| r.version.name()),
             method: request.map(|r| r.method.as_str()),
             host: request.map(|r| r.host.as_str()),
             target: request.map(|r| r.target.as_str()),
@@ -204,6 +210,9 @@ pub struct Recording<'l> {
 impl Drop for Recording<'_> {
     fn drop(&mut self) {
         let record = &mut self.record;
+        if std::thread::panicking() {
+            record.outcome = Outcome::Error("panic");
+        }
         let duration = *record.duration.get_or_insert_with(|| record.started.elapsed());
         let site = record.site.as_ref().map(|site| site.position);
         // Whoever has seen the line finds it counted.

@@ -18,7 +18,7 @@
 //!
 //! `admin` answers the operator meanwhile. `config` is what `edge.toml` says. Imports run down this
 //! list only: `cli`, `commands`, `server`, `demo`, `edge`, `admin`, `engine`, `store`, `upstream`,
-//! `access_log`, `metrics`, `transport`, `rules`, `config`, `outcome`, `wire`.
+//! `access_log`, `metrics`, `transport`, `rules`, `config`, `outcome`, `survive`, `wire`.
 
 pub mod access_log;
 pub mod admin;
@@ -33,6 +33,7 @@ pub mod outcome;
 pub mod rules;
 pub mod server;
 pub mod store;
+pub mod survive;
 pub mod transport;
 pub mod upstream;
 pub mod wire;

@@ -129,6 +129,7 @@ pub struct Metrics {
     parent_purges: [IntCounter; 2],
     parent_purges_pending: IntGauge,
     admin_denied: IntCounter,
+    panics: IntCounter,
     cache_probe: OnceLock<CacheProbe>,
     purge_rules: IntGauge,
 }
@@ -226,6 +227,10 @@ impl Metrics {
                     "brim_admin_denied_total",
                     "Requests that were refused for want of the operator's token.",
                 ),
+            ),
+            panics: registered(
+                &registry,
+                IntCounter::new("brim_panics_total", "Bugs that ended what they happened in."),
             ),
             cache_probe: OnceLock::new(),
             purge_rules: registered(
@@ -328,6 +333,11 @@ impl Metrics {
     /// Somebody did not bring the operator's token.
     pub fn admin_denied(&self) {
         self.admin_denied.inc();
+    }
+
+    /// Something panicked.
+    pub fn panicked(&self) {
+        self.panics.inc();
     }
 
     /// Who is asked how the cache is before it is told. The first stays.
@@ -479,6 +489,7 @@ mod tests {
             "brim_parent_purges_total{result=\"pending\"}",
             "brim_parent_purges_pending",
             "brim_admin_denied_total",
+            "brim_panics_total",
         ] {
             assert!(has(&metrics, &format!("{series} 0")), "{series}");
         }
@@ -520,6 +531,7 @@ mod tests {
         metrics.purged(PurgeKind::Tag, 3);
         metrics.purged(PurgeKind::All, 1);
         metrics.admin_denied();
+        metrics.panicked();
         metrics.set_cache_probe(|| CacheReport {
             memory: TierReport { bytes: 4096, objects: 3 },
             purge_rules: 19,
@@ -559,6 +571,7 @@ mod tests {
             "brim_purges_total{kind=\"tag\"} 3",
             "brim_purges_total{kind=\"all\"} 1",
             "brim_admin_denied_total 1",
+            "brim_panics_total 1",
             "brim_cache_bytes{tier=\"memory\"} 4096",
             "brim_cache_objects{tier=\"memory\"} 3",
             "brim_cache_bytes{tier=\"disk\"} 8192",

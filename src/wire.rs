@@ -53,6 +53,15 @@ pub enum Version {
 }
 
 impl Version {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        }
+    }
+
     /// How a message that was received in this version is marked (RFC 9110, section 7.6.3).
     pub fn via(self) -> &'static str {
         match self {

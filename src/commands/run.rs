@@ -7,6 +7,7 @@ use crate::admin::token::{self, FromFile};
 use crate::config::{self, Settings};
 use crate::metrics::{Metrics, OriginNames};
 use crate::server::Brim;
+use crate::survive;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -91,6 +92,8 @@ pub(super) fn open(brim: &mut Brim, settings: Settings, token: Token) -> io::Res
         .map(|origin| OriginNames { name: origin.name.clone(), servers: origin.server_names() });
     let origins: Vec<_> = origins.collect();
     let metrics = Metrics::new(&sites, &origins);
+    let counted = metrics.clone();
+    survive::tell_of_panics(move || counted.panicked());
     let (log, writer) = AccessLog::open(&settings.log.access, metrics.clone())?;
     let gatekeeper = Arc::new(Gatekeeper::new(token.ok(), metrics.clone()));
     // Before the operator's listener: whoever asks for port 9180 gets it.

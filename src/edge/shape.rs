@@ -54,7 +54,8 @@ pub(super) fn not_modified(out: &mut Vec<u8>, head: &Head) {
     out.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n");
     for (name, value) in head.fields.iter() {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
-        let is_about_content = name.len() > 8 && name[..8].eq_ignore_ascii_case("content-");
+        let is_about_content =
+            name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("content-"));
         if !is_about_content || is("content-location") || is("content-security-policy") {
             field(out, name, value);
         }

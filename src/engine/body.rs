@@ -19,6 +19,9 @@ const PARTS_MAX: usize = 64;
 /// Pieces taken at a time.
 pub const PIECES_MAX: usize = 8;
 
+/// Missing chunks that are fetched at one time: 4 GiB.
+const GAP_CHUNKS_MAX: u32 = 4096;
+
 /// A few consecutive pieces of content.
 pub type Pieces = [Option<Bytes>; PIECES_MAX];
 
@@ -132,7 +135,11 @@ impl Body {
             return at..next_part.map_or(end, |start| start.min(end));
         };
         let mut until = chunk_end(at);
-        while until < end && !chunks.has(until) {
+        // An origin can say of anything that it is endless.
+        for _ in 1..GAP_CHUNKS_MAX {
+            if until >= end || chunks.has(until) {
+                break;
+            }
             until = chunk_end(until);
         }
         at - at % CHUNK_BYTES..until.min(self.total)
@@ -157,10 +164,16 @@ impl Body {
     /// Its chunks as they lie in memory, each with its number.
     pub(super) fn chunks_in_memory(&self) -> Vec<(u32, Vec<Bytes>)> {
         let parts = self.parts();
-        let starts = (0..self.total).step_by(CHUNK_BYTES as usize);
-        let chunk = |start: u64| {
+        let chunks_of = |part: &'_ Part| {
+            let first = part.start.next_multiple_of(CHUNK_BYTES);
+            (first..part.end()).step_by(CHUNK_BYTES as usize)
+        };
+        let starts = parts.iter().flat_map(|part| chunks_of(part).map(move |start| (part, start)));
+        let chunk = |(part, start): (&Part, u64)| {
             let mut wanted = start..chunk_end(start).min(self.total);
-            let part = part_with(&parts, &wanted)?;
+            if wanted.end > part.end() {
+                return None;
+            }
             let mut pieces = Vec::new();
             while wanted.start < wanted.end {
                 let first = part.pieces.partition_point(|(end, _)| *end <= wanted.start);
@@ -232,12 +245,12 @@ impl Chunks {
 
     /// Whether the chunk with this byte is there, or on its way.
     pub(super) fn has(&self, at: u64) -> bool {
-        self.disk.has_chunk(self.generation, chunk_number(at))
+        has_number(at) && self.disk.has_chunk(self.generation, chunk_number(at))
     }
 
     /// Whether it can be read without waiting for it to be written.
     pub(super) fn has_written(&self, at: u64) -> bool {
-        self.disk.has_written_chunk(self.generation, chunk_number(at))
+        has_number(at) && self.disk.has_written_chunk(self.generation, chunk_number(at))
     }
 
     /// Takes some bytes off the front of a range.
@@ -260,9 +273,13 @@ impl std::fmt::Debug for Chunks {
     }
 }
 
-/// The chunk that a byte belongs to.
+/// The chunk that a byte belongs to. The last number is for all that are too far behind to have one.
 pub(super) fn chunk_number(at: u64) -> u32 {
     u32::try_from(at / CHUNK_BYTES).unwrap_or(u32::MAX)
+}
+
+fn has_number(at: u64) -> bool {
+    chunk_number(at) < u32::MAX
 }
 
 /// Where it ends, if the content does not end before.
@@ -338,5 +355,34 @@ impl Part {
                 self.pieces.push((*end, piece.slice(skip..)));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_there_is_gone_through_however_long_the_whole_is_said_to_be() {
+        let piece = || Bytes::from(vec![7; CHUNK_BYTES as usize]);
+        let pieces = || vec![piece(), piece(), piece()];
+        let numbers = |body: &Body| -> Vec<(u32, usize)> {
+            let bytes = |pieces: &[Bytes]| pieces.iter().map(Bytes::len).sum();
+            body.chunks_in_memory().iter().map(|(at, pieces)| (*at, bytes(pieces))).collect()
+        };
+        let whole = CHUNK_BYTES as usize;
+        let endless = Body::new(u64::MAX - 1, 5, pieces());
+        assert_eq!(numbers(&endless), [(1, whole), (2, whole)]);
+        assert_eq!(endless.gap(&(0..u64::MAX - 1)), Some(0..5));
+        assert_eq!(endless.gap(&(10..u64::MAX - 1)), Some(3 * CHUNK_BYTES + 5..u64::MAX - 1));
+        let last = u64::MAX - 1 - 3 * CHUNK_BYTES;
+        let end = Body::new(u64::MAX - 1, last, pieces());
+        assert_eq!(numbers(&end).len(), 3);
+        assert!(numbers(&end).iter().all(|(number, _)| *number == u32::MAX));
+        // The last chunk of a content may be a short one, and the first of it begins it.
+        let short = Body::new(3 * CHUNK_BYTES - 1, CHUNK_BYTES, vec![piece(), piece().slice(1..)]);
+        assert_eq!(numbers(&short), [(1, whole), (2, whole - 1)]);
+        assert_eq!(numbers(&Body::new(3, 0, vec![Bytes::from_static(b"abc")])), [(0, 3)]);
+        assert_eq!(numbers(&Body::new(3, 1, vec![Bytes::from_static(b"bc")])), []);
     }
 }

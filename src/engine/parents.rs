@@ -14,6 +14,7 @@ use super::receipts::{OfParent, ParentState, Receipt};
 use crate::config::Site;
 use crate::rules::key::Key;
 use crate::rules::purging::{Shares, Wish};
+use crate::survive;
 use crate::upstream::{HOPS_MAX, ParentDoor, PurgeWay, Upstream};
 use bytes::Bytes;
 use debts::{Debt, Debts, everything};
@@ -571,11 +572,14 @@ impl Engine {
     /// Has parents make up for what they owe from before this start. Never ends.
     pub async fn remind_parents(self: &Arc<Self>) {
         loop {
-            // The disk may have come later than the start.
-            self.find_old_receipts();
-            for position in 0..self.parents.debtors.len() {
-                self.have_paid(position, Duration::ZERO);
-            }
+            survive::caught(async {
+                // The disk may have come later than the start.
+                self.find_old_receipts();
+                for position in 0..self.parents.debtors.len() {
+                    self.have_paid(position, Duration::ZERO);
+                }
+            })
+            .await;
             tokio::time::sleep(LOOKED_FOR_EVERY).await;
         }
     }
@@ -592,10 +596,11 @@ async fn work_off(engine: Weak<Engine>, position: usize, first: Duration) {
         // The engine may end meanwhile.
         let _ = timeout(pause, debtor.wake.notified()).await;
         let Some(engine) = engine.upgrade() else { return };
-        match engine.try_debts(position).await {
-            None => return,
-            Some(true) => pause = RETRY_FIRST,
-            Some(false) => pause = (pause * 2).clamp(RETRY_FIRST, RETRY_MAX),
+        // After a panic something may still be owed, and nobody else would see to it.
+        match survive::caught(engine.try_debts(position)).await {
+            Some(None) => return,
+            Some(Some(true)) => pause = RETRY_FIRST,
+            Some(Some(false)) | None => pause = (pause * 2).clamp(RETRY_FIRST, RETRY_MAX),
         }
     }
 }

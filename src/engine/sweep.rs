@@ -4,6 +4,7 @@
 
 use super::notes::REMEMBERED_FOR;
 use super::{Engine, InStore};
+use crate::survive;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -109,7 +110,7 @@ async fn run(engine: Weak<Engine>) {
         let took = began.elapsed();
         if past.retired.elapsed() >= RETIRE_EVERY {
             past.note(newest);
-            engine.retire(&past);
+            survive::caught(async { engine.retire(&past) }).await;
             past.retired = Instant::now();
         }
         if engine.store.purges().is_empty() {

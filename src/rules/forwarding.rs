@@ -86,7 +86,8 @@ pub fn fill_request_head(head: &RequestHead, hop: &Hop<'_>, fill: &FillRequest<'
     let is_condition = |name: &str| CONDITIONS.iter().any(|known| name.eq_ignore_ascii_case(known));
     for (name, value) in head.fields.iter().filter(|(name, _)| goes_to_origin(name, head, hop)) {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
-        let is_about_content = name.len() > 8 && name[..8].eq_ignore_ascii_case("content-");
+        let is_about_content =
+            name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("content-"));
         // There is no content for it to be about.
         let is_replaced = is_about_content
             || is("expect")

@@ -164,7 +164,7 @@ impl Disk {
         });
         let writer = thread("disk-writer").spawn(move || {
             let _watch = Watch(&writing, Part::Writer);
-            writer.run();
+            writer.run_on();
         });
         let (Ok(writer), Ok(log)) = (writer, log) else {
             tier.queue.close();
@@ -390,6 +390,8 @@ impl Drop for Watch<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.set_fault(self.1, Some("one of its threads broke off".to_owned()));
+            // Nobody waits for what is not going to be done.
+            self.0.queue.close();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Which addresses a server's name stands for, asked for again while the edge runs.
 
+use crate::survive;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -73,7 +74,11 @@ impl Addresses {
         if !is_believed && !known.is_fixed && !known.is_refreshed {
             known.is_refreshed = true;
             let addresses = self.clone();
-            tokio::spawn(async move { addresses.look_up(within).await });
+            tokio::spawn(async move {
+                if survive::caught(addresses.look_up(within)).await.is_none() {
+                    addresses.lock().is_refreshed = false;
+                }
+            });
         }
         Some(known.found.clone())
     }

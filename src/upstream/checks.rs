@@ -7,6 +7,7 @@ use super::health::Trouble;
 use super::pool::Pool;
 use super::way::connect_apart;
 use crate::config::HealthCheck;
+use crate::survive;
 use crate::transport::Source;
 use crate::wire::Framing;
 use crate::wire::body::Frame;
@@ -38,14 +39,19 @@ impl Upstream {
                 checks.spawn(watch(pool.clone(), server, settings.clone()));
             }
         }
-        checks.join_all().await;
+        while checks.join_next().await.is_some() {}
     }
 }
 
 async fn watch(pool: Arc<Pool>, server: usize, settings: HealthCheck) {
     loop {
-        let checked = timeout(settings.timeout, check(&pool, server, &settings)).await;
-        pool.checked(server, checked.unwrap_or(Err(Trouble::Fault(Fault::Overtime))), &settings);
+        // One that panicked says nothing about the server.
+        survive::caught(async {
+            let checked = timeout(settings.timeout, check(&pool, server, &settings)).await;
+            let checked = checked.unwrap_or(Err(Trouble::Fault(Fault::Overtime)));
+            pool.checked(server, checked, &settings);
+        })
+        .await;
         sleep(about(settings.interval)).await;
     }
 }

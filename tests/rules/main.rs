@@ -9,6 +9,9 @@ mod directives;
 #[path = "../../fuzz/entries.rs"]
 #[allow(dead_code, reason = "tests/wire.rs runs the others")]
 mod entries;
+#[path = "../../fuzz/field_entries.rs"]
+mod field_entries;
+mod fields;
 mod freshness;
 mod keys;
 mod kit;
@@ -53,6 +56,12 @@ fn fuzz(name: &str, entry: fn(&[u8])) {
         "\u{e4}",
         "\u{3002}",
         ";q=0",
+        "Connection: ",
+        "X-Forwarded-For: ",
+        "X_Forwarded_Host: ",
+        "Forwarded: ",
+        "CDN-Loop: ",
+        "TE: trailers",
     ];
     bounded::fuzz(name, WORDS, std::time::Duration::from_secs(4), entry);
 }
@@ -65,6 +74,11 @@ fn no_answer_whatever_its_fields_is_used_against_its_terms() {
 #[test]
 fn no_target_whatever_its_bytes_shares_a_key_with_another_resource() {
     fuzz("cache_key", entries::cache_key);
+}
+
+#[test]
+fn no_request_whatever_its_fields_tells_an_origin_what_its_client_may_not_say() {
+    fuzz("forwarded_request", entries::forwarded_request);
 }
 
 #[test]

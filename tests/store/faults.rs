@@ -6,7 +6,7 @@ use crate::kit::{
     LARGE, MIB, Version, get, key, open, open_good, put, read_chunk, wait_until,
     wait_until_degraded, wait_until_good,
 };
-use brim::store::disk::{Disk, Health, NOT_WRITTEN, OpenError, Options, Receipt};
+use brim::store::disk::{Disk, Health, NOT_WRITTEN, OpenError, Options, Receipt, UNDER_WAY};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -464,4 +464,34 @@ async fn a_closed_tier_answers_and_does_nothing() {
     let _ = disk.removals_written().await;
     assert_eq!(folder.position(), before, "nothing was written");
     assert!(matches!(disk.health(), Health::Degraded(_)));
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_finds_out_anew_what_there_is_and_goes_on() {
+    for (ops, prefix) in [(&[Op::Write][..], "seg"), (&[Op::Create][..], "seg")] {
+        let (folder, disk) = filled().await;
+        folder.panic_at(ops, prefix);
+        let receipt = Receipt::default();
+        assert!(disk.put(&key(0), version(0, 2).content(), &receipt));
+        for number in 50..120 {
+            put(&disk, Version { key: number, number: 2, body_bytes: 100_000 });
+        }
+        wait_until_degraded(&disk);
+        // Nobody waits for what is not going to be written.
+        disk.settled().await;
+        assert_ne!(receipt.load(Ordering::SeqCst), UNDER_WAY);
+        assert!(!disk.has_room().await);
+        folder.heal();
+        works(&disk).await;
+        for number in 1..6 {
+            assert_eq!(get(&disk, number).await, Some(version(number, 1)), "what was written");
+        }
+        disk.close();
+        let folder = folder.copy();
+        let disk = open_good(&folder, LARGE);
+        for number in 1..6 {
+            assert_eq!(get(&disk, number).await, Some(version(number, 1)));
+        }
+        disk.close();
+    }
 }

@@ -12,6 +12,7 @@
 //! | the folder was removed | `vanish` |
 //! | the folder was moved away: what is open works on, but nobody finds it | `move_away` |
 //! | an operation that does not come back until it is let go | `hold` |
+//! | a bug on the way: an operation that panics | `panic_at` |
 //! | short reads, in the middle of a file | `cut_reads_short` |
 //! | reads that would have to wait for the device (`read_now`) | `make_reads_wait` |
 //! | bits that changed, other bytes than were written, foreign files | `flip`, `overwrite`, `put_file` |
@@ -126,6 +127,7 @@ struct Rule {
 enum What {
     Error(i32),
     Hold(Arc<Gate>),
+    Panic,
 }
 
 /// Operations that wait until they are let go.
@@ -236,6 +238,11 @@ impl FaultyFolder {
     pub(crate) fn fail(&self, ops: &'static [Op], prefix: &str, errno: i32) {
         let what = What::Error(errno);
         self.lock().rules.push(Rule { ops, prefix: prefix.into(), what });
+    }
+
+    /// Has operations on files whose names begin so panic, as a bug would, until `heal`.
+    pub(crate) fn panic_at(&self, ops: &'static [Op], prefix: &str) {
+        self.lock().rules.push(Rule { ops, prefix: prefix.into(), what: What::Panic });
     }
 
     pub(crate) fn make_read_only(&self) {
@@ -410,6 +417,7 @@ impl Shared {
                 gate.pass();
                 Ok(())
             }
+            Some(What::Panic) => panic!("a bug, on purpose"),
         }
     }
 

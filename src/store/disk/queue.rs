@@ -1,7 +1,7 @@
 //! What waits for the writer: bounded in bytes, from the put until it is written or dropped.
 
-use super::Receipt;
 use super::format::is_entry;
+use super::{NOT_WRITTEN, Receipt};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,9 +24,32 @@ pub(super) struct Job {
     pub(super) tags: Bytes,
     pub(super) head: Bytes,
     pub(super) body: Vec<Bytes>,
-    pub(super) receipt: Option<Receipt>,
+    pub(super) receipt: Owed,
     /// What was claimed for it.
     pub(super) claimed: u64,
+}
+
+/// A receipt that says what became of a job, also where nobody came to say it.
+pub(super) struct Owed(Option<Receipt>);
+
+impl Owed {
+    pub(super) fn new(receipt: Option<&Receipt>) -> Self {
+        Self(receipt.cloned())
+    }
+
+    pub(super) fn settle(mut self, written: u32) {
+        if let Some(receipt) = self.0.take() {
+            receipt.store(written, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        if let Some(receipt) = &self.0 {
+            receipt.store(NOT_WRITTEN, Ordering::Release);
+        }
+    }
 }
 
 #[derive(Default)]
@@ -117,9 +140,23 @@ impl Queue {
         self.done.send_modify(|done| *done += jobs);
     }
 
+    /// Gives back what jobs had claimed that were taken and are not going to be done. Nobody may
+    /// stand between its claim and its push.
+    pub(super) fn forget_taken(&self) {
+        let mut state = self.lock();
+        state.claimed = claimed_by(&state.jobs);
+        state.taken_asked = None;
+        let done = state.pushed - state.jobs.len() as u64;
+        drop(state);
+        self.is_full.store(false, Ordering::Relaxed);
+        self.done.send_replace(done);
+    }
+
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
         self.wake.notify_one();
+        // Whoever waits for room learns that there is never going to be any.
+        self.done.send_modify(|_| {});
     }
 
     pub(super) async fn settled(&self) {

@@ -12,7 +12,7 @@ use super::files::Folder;
 use super::format::{self, Kind, LogEntry, NAME_BYTES_MAX, Record, SEGMENT_BYTES_MAX};
 use super::index::{Index, Location};
 use super::purge_log::PurgeLog;
-use super::queue::{Job, Queue};
+use super::queue::{Job, Owed, Queue};
 use super::segment::Segments;
 use super::{Health, NOT_WRITTEN, Receipt, UNDER_WAY};
 use crate::store::purges::{Purges, Rule, Scope};
@@ -253,16 +253,16 @@ impl Tier {
             tags: record.tags,
             head: record.head,
             body: record.body,
-            receipt: record.receipt.cloned(),
+            receipt: Owed::new(record.receipt),
             claimed,
         });
         true
     }
 
     /// A job that is not going to be written.
-    pub(super) fn drop_job(&self, hash: u64, ticket: u64, receipt: Option<&Receipt>) {
+    pub(super) fn drop_job(&self, hash: u64, ticket: u64, receipt: Owed) {
         let mount = self.mount();
-        self.set_receipt(receipt, NOT_WRITTEN);
+        receipt.settle(NOT_WRITTEN);
         self.counters.dropped.fetch_add(1, Ordering::Relaxed);
         let shard = self.index.shard(hash);
         if shard.ticket(hash) == Some(ticket) {

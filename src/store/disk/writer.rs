@@ -5,6 +5,7 @@
 //! A slot appears only after its record was written, and only if nobody has removed or put the same
 //! meanwhile: the ticket in the index says so.
 
+use super::NOT_WRITTEN;
 use super::eviction::Evacuation;
 use super::files::File;
 use super::format::{
@@ -14,13 +15,13 @@ use super::format::{
 use super::index::{Location, SEGMENT_ID_END};
 use super::mounting::{is_recovered, mount, recover};
 use super::purge_log;
-use super::queue::Job;
+use super::queue::{Job, Owed};
 use super::segment::{self, Oldest, Segment};
 use super::tier::{Mount, Part, State, Tier, now};
-use super::{NOT_WRITTEN, Receipt};
 use crate::store::purges::Fate;
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -68,7 +69,7 @@ struct Waiting {
 enum Source {
     Put {
         ticket: u64,
-        receipt: Option<Receipt>,
+        receipt: Owed,
         claimed: u64,
     },
     /// Written again from there.
@@ -96,8 +97,20 @@ impl Writer {
         self.heed(begun.inspect_err(|_| self.tier.folder.release()));
     }
 
-    /// The thread.
-    pub(super) fn run(mut self) {
+    /// The thread. After a panic nobody knows what of the tier is half done: everything is found out
+    /// anew, as after a crash.
+    pub(super) fn run_on(self) {
+        let (tier, mut retry_after, mut writer) = (self.tier.clone(), TICK, self);
+        while catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+            writer = Self::new(tier.clone());
+            writer.retry_after = retry_after;
+            writer.unmount();
+            writer.heed(Err(io::Error::other("its writer broke off")));
+            retry_after = writer.retry_after;
+        }
+    }
+
+    fn run(mut self) {
         self.recover();
         let mut tick_at = Instant::now() + TICK;
         loop {
@@ -149,6 +162,7 @@ impl Writer {
         self.tier.log.detach();
         self.tier.index.clear(false, || 0);
         self.tier.segments.replace(Vec::new());
+        self.tier.queue.forget_taken();
         drop(mount);
         self.tier.note_floor();
         self.tier.state.send_replace(State::Absent);
@@ -210,14 +224,14 @@ impl Writer {
             }
         }
         for job in jobs {
-            self.drop_job(job.hash, job.ticket, job.receipt.as_ref(), job.claimed);
+            self.drop_job(job.hash, job.ticket, job.receipt, job.claimed);
         }
         if let Err(error) = self.flush() {
             self.heed(Err(error));
         }
     }
 
-    fn drop_job(&self, hash: u64, ticket: u64, receipt: Option<&Receipt>, claimed: u64) {
+    fn drop_job(&self, hash: u64, ticket: u64, receipt: Owed, claimed: u64) {
         self.tier.drop_job(hash, ticket, receipt);
         self.tier.queue.finish(1, claimed);
     }
@@ -238,11 +252,11 @@ impl Writer {
         };
         let has_room = self.make_room(record(0).record_bytes());
         if let Err(error) = has_room {
-            self.drop_job(hash, ticket, receipt.as_ref(), claimed);
+            self.drop_job(hash, ticket, receipt, claimed);
             return Err(error);
         }
         let Some(active) = &mut self.active else {
-            self.drop_job(hash, ticket, receipt.as_ref(), claimed);
+            self.drop_job(hash, ticket, receipt, claimed);
             return Ok(());
         };
         // Before the index is asked: what is removed from now on is larger, and stays in the log.
@@ -251,9 +265,7 @@ impl Writer {
             active.segment.asked_min.fetch_min(asked, Ordering::SeqCst);
         }
         if self.tier.index.shard(hash).ticket(hash) != Some(ticket) {
-            if let Some(receipt) = &receipt {
-                receipt.store(NOT_WRITTEN, Ordering::Release);
-            }
+            receipt.settle(NOT_WRITTEN);
             self.tier.queue.finish(1, claimed);
             return Ok(());
         }
@@ -306,9 +318,7 @@ impl Writer {
                         shard.insert(hash, location, 0);
                     }
                     let written = if is_wanted { location.segment() } else { NOT_WRITTEN };
-                    if let Some(receipt) = receipt {
-                        receipt.store(written, Ordering::Release);
-                    }
+                    receipt.settle(written);
                     (jobs, bytes) = (jobs + 1, bytes + claimed);
                 }
                 Source::Evacuated(from) => {
@@ -403,7 +413,7 @@ impl Writer {
         for Waiting { hash, origin, .. } in active.waiting {
             match origin {
                 Source::Put { ticket, receipt, claimed } => {
-                    self.drop_job(hash, ticket, receipt.as_ref(), claimed);
+                    self.drop_job(hash, ticket, receipt, claimed);
                 }
                 // There may be two of it now, of which only one has the slot.
                 Source::Evacuated(from) => self.tier.remove_unread(hash, from),

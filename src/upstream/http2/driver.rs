@@ -2,6 +2,7 @@
 //! it for a while, or because it is silent when it is asked whether it lives.
 
 use super::{Connection, Connections, Usage};
+use crate::survive;
 use h2::Ping;
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
@@ -19,8 +20,17 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    /// Ends with the connection. What is dropped with streams on it breaks them off.
-    pub(super) async fn run(self, mut connection: Connection) {
+    /// Ends with the connection. What is dropped with streams on it breaks them off, also where
+    /// moving its frames panicked.
+    pub(super) async fn run(self, connection: Connection) {
+        survive::caught(self.drive(connection)).await;
+        self.usage.ends();
+        if let Some(connections) = self.connections.upgrade() {
+            connections.retire(self.id);
+        }
+    }
+
+    async fn drive(&self, mut connection: Connection) {
         let Some(mut pings) = connection.ping_pong() else { return };
         let mut pong_by = None;
         loop {
@@ -54,10 +64,6 @@ impl Driver {
                     }
                 }
             }
-        }
-        self.usage.ends();
-        if let Some(connections) = self.connections.upgrade() {
-            connections.retire(self.id);
         }
     }
 

@@ -2,6 +2,7 @@
 
 ORIGIN ?=
 LISTEN ?= 127.0.0.1:8080
+LISTEN_TLS ?= 127.0.0.1:8443
 CARGO ?= cargo
 CONFORMANCE ?=
 CRASHES ?= 100
@@ -13,7 +14,7 @@ BENCH ?=
 .PHONY: help run test lint conformance crash fuzz bench bench-disk bench-misses deps node clean
 
 help:
-	@echo "make run                          an edge in front of an embedded demo site (LISTEN=$(LISTEN))"
+	@echo "make run                          an edge in front of an embedded demo site (LISTEN=$(LISTEN), LISTEN_TLS=$(LISTEN_TLS) or empty)"
 	@echo "make run ORIGIN=http://host:port  an edge in front of that origin"
 	@echo "make test                         every test"
 	@echo "make lint                         formatting, and clippy with warnings as errors"
@@ -26,7 +27,7 @@ help:
 
 run: deps
 	$(CARGO) build --release
-	@exec ./target/release/brim demo --listen $(LISTEN) $(if $(ORIGIN),--origin $(ORIGIN))
+	@exec ./target/release/brim demo --listen $(LISTEN) $(if $(LISTEN_TLS),--https $(LISTEN_TLS)) $(if $(ORIGIN),--origin $(ORIGIN))
 
 test: deps
 	$(CARGO) test --lib --bins --tests

@@ -79,7 +79,7 @@ fn answer_a_hit(bencher: divan::Bencher, len: usize) {
     let engine = Engine::new(&settings, None, None, log.metrics().clone()).expect("an engine");
     let sites = Arc::new(SiteMap::new(&settings.sites));
     let gatekeeper = Arc::new(Gatekeeper::new(None, log.metrics().clone()));
-    let edge = Edge::new(settings, engine, sites, gatekeeper, log, TaskTracker::new());
+    let edge = Edge::new(settings, engine, sites, gatekeeper, log, None, TaskTracker::new());
     let edge = Arc::new(edge);
     let (mut client, server) = tokio::io::duplex(2 * 1024 * 1024);
     let (_stop, stopping) = watch::channel(false);

@@ -43,6 +43,7 @@ fn write_the_origins_head(bencher: divan::Bencher, head: &Named) {
         peer_is_trusted: false,
         scheme: "http",
         host: "www.example.com",
+        client_certificate: None,
         allowed: &[],
         identity: &identity,
     };

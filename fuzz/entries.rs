@@ -202,19 +202,22 @@ pub(crate) fn forwarded_request(data: &[u8]) {
     for peer_is_trusted in [false, true] {
         let peer = "2001:db8::7".parse().expect("an address");
         let (scheme, allowed) = ("http", &[][..]);
-        let hop = Hop { peer, peer_is_trusted, scheme, host: &host, allowed, identity: &identity };
+        let (host, identity) = (&*host, &identity);
+        let client_certificate = None;
+        let hop =
+            Hop { peer, peer_is_trusted, scheme, host, client_certificate, allowed, identity };
         let text = forwarding::request_head(&head, &hop);
         let sent = read(&text).unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&text)));
         second_opinion(&text, &sent);
         assert_eq!((sent.method.as_str(), sent.target()), (head.method.as_str(), head.target()));
         assert_eq!((sent.framing, sent.upgrade), (head.framing, head.upgrade));
-        assert_eq!(sent.authority_text(), Some(&*host));
+        assert_eq!(sent.authority_text(), Some(host));
         assert_forwarded(&head, &sent, &hop);
         let method = http::Method::GET;
         let fill = forwarding::FillRequest {
             method: &method,
             target: head.target(),
-            host: &host,
+            host,
             keeps_conditions: false,
             keeps_range: false,
             keeps_codings: false,

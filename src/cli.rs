@@ -53,6 +53,7 @@ Example:
 Examples:
   brim demo                                    http://127.0.0.1:8080, the embedded site behind it
   brim demo --listen 127.0.0.1:0               on any free port
+  brim demo --https 127.0.0.1:8443             over TLS, too, with a certificate of its own making
   brim demo --origin http://127.0.0.1:3000     in front of your own server
   brim demo --origin-only                      the embedded site alone, without an edge")]
     Demo(Demo),
@@ -109,6 +110,9 @@ struct Demo {
     /// Where to listen; port 0 takes any free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Where to listen with TLS, too; the certificate is made for this run.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "origin_only")]
+    https: Option<SocketAddr>,
     /// Use this origin instead of the embedded site.
     #[arg(long, value_name = "URL", conflicts_with = "origin_only",
           value_parser = crate::config::values::origin_server)]
@@ -252,7 +256,10 @@ pub fn main() -> ExitCode {
         Command::Run(file) => commands::run::run(&file.config),
         Command::Check(file) => commands::check::check(&file.config),
         Command::Demo(demo) if demo.origin_only => commands::demo::origin_only(demo.listen),
-        Command::Demo(demo) => commands::demo::demo(demo.listen, demo.origin),
+        Command::Demo(demo) => {
+            let doors = commands::demo::Doors { http: demo.listen, https: demo.https };
+            commands::demo::demo(doors, demo.origin)
+        }
         Command::Purge(purge) => purge.run(),
         Command::Store { command } => match command {
             Store::Stat { folder, json } => commands::store::stat(&folder.path, json),

@@ -4,11 +4,16 @@
 //! `file` knows the keys of the file with their defaults, `section` reads a table of it and
 //! collects every problem instead of stopping at the first, `values` reads single values.
 
+mod certificate;
 mod file;
+mod hsts;
 mod origin;
+mod pem;
 mod section;
 pub mod values;
 
+pub use certificate::{Certificate, ClientAuth, Identity, Tls, Unusable};
+pub use hsts::Hsts;
 pub use origin::{
     Balance, ClientCertificate, Ejection, Fallback, HealthCheck, Http2, Origin, OriginServer,
     OriginTls, Place,
@@ -57,6 +62,11 @@ pub struct Server {
     pub threads: usize,
     /// Where the operator's token is kept.
     pub admin_token_file: PathBuf,
+    /// The port that clients are sent to where they came without TLS; `None`: that of the first TLS
+    /// listener.
+    pub https_port: Option<u16>,
+    /// `[server.tls]`
+    pub tls: Tls,
     /// Proxies whose word about the client is taken.
     pub trusted_proxies: Vec<IpNet>,
     /// How long running requests may take to finish at shutdown.
@@ -90,6 +100,8 @@ impl Listener {
 pub struct Limits {
     /// From the first byte of a head to its last, absolute.
     pub header_timeout: Duration,
+    /// For the whole TLS handshake of a client, absolute.
+    pub tls_timeout: Duration,
     /// Between requests on one connection.
     pub idle_timeout: Duration,
     /// No byte of a request body for this long.
@@ -146,15 +158,6 @@ pub struct DiskCache {
     pub bytes: u64,
 }
 
-/// `[[certificate]]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Certificate {
-    /// PEM chain.
-    pub cert: PathBuf,
-    /// PEM key.
-    pub key: PathBuf,
-}
-
 /// `[[site]]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Site {
@@ -176,6 +179,10 @@ pub struct Site {
     pub strip_set_cookie: bool,
     /// Keep nothing whose Content-Type is not what the path's extension promises.
     pub deception_guard: bool,
+    /// Clients without TLS are sent to where there is.
+    pub redirect_to_https: bool,
+    /// What clients over TLS are to remember.
+    pub hsts: Option<Hsts>,
     /// `[site.key]`
     pub key: KeyRules,
     /// `[site.purge]`; `None`: nobody purges on the front door.

@@ -1,9 +1,11 @@
 //! The front door: bytes in, answers out, and nothing about caching.
 //!
-//! `door` lets connections in, `connection` reads requests off one of them, `serve` answers them out of the cache in the
-//! `shape` that each client gets, from whatever `content` there is, `pass` carries the others to the
-//! origin and back, `upload` their bodies, `tunnel` what follows an upgrade, `purging` takes PURGE
-//! and BAN, `own` writes the answers that are the edge's own.
+//! `door` lets connections in, `tls` secures them, `connection` (with `http1`) and `http2` read requests
+//! off them and know how each is answered, as a `client`. `route` finds its way: `serve` answers it out
+//! of the cache in the `shape` that each client gets, from whatever `content` there is, `pass` carries
+//! it to the origin and back, `upload` its body, `tunnel` what follows an upgrade, `purging` takes
+//! PURGE and BAN, `redirect` sends clients to where there is TLS, `own` writes the answers that are the
+//! edge's own.
 
 mod again;
 mod client;
@@ -15,10 +17,13 @@ mod http2;
 mod own;
 mod pass;
 mod purging;
+mod redirect;
 mod route;
 mod serve;
 mod shape;
+mod tls;
 mod tunnel;
 mod upload;
 
 pub use door::Edge;
+pub use tls::Tls;

@@ -5,8 +5,10 @@
 //! before the first request, and whoever counts has its handle already: no look-up by name.
 
 mod origins;
+mod tls;
 
 pub use origins::{OriginGauges, OriginNames};
+pub use tls::Handshake;
 
 use crate::outcome::Outcome;
 use origins::{OriginSeries, ServerSeries};
@@ -17,6 +19,7 @@ use prometheus::{
 };
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tls::TlsSeries;
 
 /// Upper bounds in seconds: from an answer out of memory to a long download.
 const SECONDS: [f64; 16] = [
@@ -132,6 +135,7 @@ pub struct Metrics {
     panics: IntCounter,
     cache_probe: OnceLock<CacheProbe>,
     purge_rules: IntGauge,
+    tls: TlsSeries,
 }
 
 impl Metrics {
@@ -243,6 +247,7 @@ impl Metrics {
             ),
             cache_bytes,
             cache_objects,
+            tls: TlsSeries::new(&registry),
             registry,
         })
     }
@@ -330,6 +335,26 @@ impl Metrics {
         set(&self.parent_purges_pending, count);
     }
 
+    /// What became of a client's TLS handshake.
+    pub fn handshake(&self, handshake: Handshake) {
+        self.tls.handshake(handshake);
+    }
+
+    /// The files of a certificate have changed. Whether they can be used.
+    pub fn certificate_reloaded(&self, is_good: bool) {
+        self.tls.reloaded(is_good);
+    }
+
+    /// What the certificates are called, and who is asked how long each is good, in seconds, before it
+    /// is told. The first stays.
+    pub fn set_certificates_probe(
+        &self,
+        names: &[String],
+        probe: impl Fn() -> Vec<i64> + Send + Sync + 'static,
+    ) {
+        self.tls.set_certificates(names, Box::new(probe));
+    }
+
     /// Somebody did not bring the operator's token.
     pub fn admin_denied(&self) {
         self.admin_denied.inc();
@@ -396,6 +421,7 @@ impl Metrics {
         if let Some(probe) = self.origins_probe.get() {
             self.origins.iter().zip(probe()).for_each(|(series, gauges)| series.heed(&gauges));
         }
+        self.tls.heed();
         // Only a family without a name or a series is an error, and `gather` leaves such out.
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
     }
@@ -490,6 +516,12 @@ mod tests {
             "brim_parent_purges_pending",
             "brim_admin_denied_total",
             "brim_panics_total",
+            "brim_tls_handshakes_total{result=\"full\"}",
+            "brim_tls_handshakes_total{result=\"resumed\"}",
+            "brim_tls_handshakes_total{result=\"failed\"}",
+            "brim_tls_handshakes_total{result=\"timeout\"}",
+            "brim_certificate_reloads_total{result=\"good\"}",
+            "brim_certificate_reloads_total{result=\"bad\"}",
         ] {
             assert!(has(&metrics, &format!("{series} 0")), "{series}");
         }
@@ -532,6 +564,9 @@ mod tests {
         metrics.purged(PurgeKind::All, 1);
         metrics.admin_denied();
         metrics.panicked();
+        metrics.handshake(Handshake::Resumed);
+        metrics.certificate_reloaded(false);
+        metrics.set_certificates_probe(&["a.pem".to_owned()], || vec![-23]);
         metrics.set_cache_probe(|| CacheReport {
             memory: TierReport { bytes: 4096, objects: 3 },
             purge_rules: 19,
@@ -572,6 +607,9 @@ mod tests {
             "brim_purges_total{kind=\"all\"} 1",
             "brim_admin_denied_total 1",
             "brim_panics_total 1",
+            "brim_tls_handshakes_total{result=\"resumed\"} 1",
+            "brim_certificate_reloads_total{result=\"bad\"} 1",
+            "brim_certificate_expires_in_seconds{certificate=\"a.pem\"} -23",
             "brim_cache_bytes{tier=\"memory\"} 4096",
             "brim_cache_objects{tier=\"memory\"} 3",
             "brim_cache_bytes{tier=\"disk\"} 8192",

@@ -2,10 +2,12 @@
 
 pub mod cache_control;
 pub mod cache_status;
+pub mod client_cert;
 pub mod conditional;
 pub mod date;
 pub mod forwarding;
 pub mod freshness;
+pub mod https;
 pub mod key;
 pub mod loops;
 pub mod policy;

@@ -10,7 +10,7 @@ use crate::access_log::AccessLog;
 use crate::admin::Admin;
 use crate::admin::gatekeeper::Gatekeeper;
 use crate::config::{DiskCache, Settings};
-use crate::edge::Edge;
+use crate::edge::{Edge, Tls};
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::rules::site::SiteMap;
@@ -103,7 +103,13 @@ impl Brim {
         self.server.add_service(background_service("parents", Reminder(engine.clone())));
         let sites = Arc::new(SiteMap::new(&settings.sites));
         let (running, keeper) = (self.running.clone(), Arc::new(gatekeeper.of_another_door()));
-        let edge = Edge::new(settings, engine.clone(), sites.clone(), keeper, log, running);
+        let tls = Tls::open(&settings, log.metrics().clone())?;
+        if let Some(tls) = &tls {
+            let mut service = background_service("certificates", Certificates(tls.clone()));
+            service.threads = Some(1);
+            self.server.add_service(service);
+        }
+        let edge = Edge::new(settings, engine.clone(), sites.clone(), keeper, log, tls, running);
         if engine.upstream().has_checks() {
             self.server.add_service(background_service("checks", Checks(engine.clone())));
         }
@@ -281,6 +287,20 @@ impl BackgroundService for Checks {
         let Self(engine) = self;
         tokio::select! {
             () = engine.upstream().check_servers() => {}
+            _ = pingora_stop.changed() => {}
+        }
+    }
+}
+
+/// Looks at the files of certificates. Reading them blocks nobody else: the service has a thread of
+/// its own.
+struct Certificates(Arc<Tls>);
+
+#[async_trait]
+impl BackgroundService for Certificates {
+    async fn start(&self, mut pingora_stop: ShutdownWatch) {
+        tokio::select! {
+            () = self.0.watch() => {}
             _ = pingora_stop.changed() => {}
         }
     }

@@ -10,12 +10,20 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// An edge at `listen` in front of `origin`, or of the embedded site.
-pub(crate) fn demo(listen: SocketAddr, origin: Option<OriginServer>) -> ExitCode {
+/// Where a demonstration listens.
+#[derive(Clone, Copy)]
+pub(crate) struct Doors {
+    pub(crate) http: SocketAddr,
+    /// With a certificate that it signs itself.
+    pub(crate) https: Option<SocketAddr>,
+}
+
+/// An edge in front of `origin`, or of the embedded site.
+pub(crate) fn demo(doors: Doors, origin: Option<OriginServer>) -> ExitCode {
     let _log = run::start_error_log(tracing::Level::WARN);
     run::report(match origin {
-        Some(origin) => in_front_of(listen, &origin),
-        None => in_front_of_the_site(listen),
+        Some(origin) => in_front_of(doors, &origin),
+        None => in_front_of_the_site(doors),
     })
 }
 
@@ -28,21 +36,21 @@ pub(crate) fn origin_only(listen: SocketAddr) -> ExitCode {
     }))
 }
 
-fn in_front_of(listen: SocketAddr, origin: &OriginServer) -> io::Result<()> {
+fn in_front_of(doors: Doors, origin: &OriginServer) -> io::Result<()> {
     let url = origin.url();
     // A server elsewhere knows itself by its own name only.
-    let settings = settings(listen, &url, "origin")?;
+    let settings = settings(doors, &url, "origin")?;
     let brim = Brim::new(0, config::SHUTDOWN_TIMEOUT);
     serve(brim, settings, &url, &["/".to_owned()])
 }
 
-fn in_front_of_the_site(listen: SocketAddr) -> io::Result<()> {
+fn in_front_of_the_site(doors: Doors) -> io::Result<()> {
     let site = DemoOrigin::new();
     let paths: Vec<String> = site.paths().map(str::to_owned).collect();
     let mut brim = Brim::new(0, config::SHUTDOWN_TIMEOUT);
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let url = format!("http://{}", brim.add("demo origin", site, &[free])?[0]);
-    let settings = settings(listen, &url, "client")?;
+    let settings = settings(doors, &url, "client")?;
     serve(brim, settings, &format!("the embedded demo site, {url}"), &paths)
 }
 
@@ -50,8 +58,10 @@ fn serve(mut brim: Brim, settings: Settings, origin: &str, paths: &[String]) -> 
     // A demonstration leaves no files behind.
     let token = token::of_environment()?.ok_or_else(|| "a demo makes no token file".to_owned());
     let Open { edge, admin, writer: _writer } = run::open(&mut brim, settings, token)?;
-    let edge = edge[0];
-    let mut told = format!("Brim is at http://{edge}, in front of {origin}\n\nWorth trying:\n");
+    let (edge, secured) = (edge[0], edge.get(1));
+    let also = secured.map_or_else(String::new, |address| format!(" and https://{address}"));
+    let mut told =
+        format!("Brim is at http://{edge}{also}, in front of {origin}\n\nWorth trying:\n");
     for path in paths {
         let options = match path.as_str() {
             "/video.mp4" => "-s -D - -o /dev/null -r 1000000-1999999",
@@ -63,6 +73,11 @@ fn serve(mut brim: Brim, settings: Settings, origin: &str, paths: &[String]) -> 
         "  curl -s -o /dev/null -w '%{{http_code}} in %{{time_total}} s\\n' http://{edge}/\n"
     );
     told += &format!("  curl -I http://{edge}/\n");
+    if let Some(address) = secured {
+        told += &format!(
+            "  curl -k -i https://{address}/   (Brim has signed its certificate itself)\n"
+        );
+    }
     if let Some(admin) = admin {
         told += &format!("  curl -s http://{admin}/metrics\n");
     }
@@ -70,9 +85,16 @@ fn serve(mut brim: Brim, settings: Settings, origin: &str, paths: &[String]) -> 
     Ok(())
 }
 
-fn settings(listen: SocketAddr, origin: &str, host_header: &str) -> io::Result<Settings> {
+fn settings(doors: Doors, origin: &str, host_header: &str) -> io::Result<Settings> {
+    let Doors { http, https } = doors;
+    let https = https.map_or_else(String::new, |address| {
+        format!(
+            "https = [\"{address}\"]\n\
+             [[certificate]]\nself_signed = [\"localhost\", \"127.0.0.1\", \"::1\"]\n"
+        )
+    });
     let text = format!(
-        "[server]\nhttp = [\"{listen}\"]\n\
+        "[server]\nhttp = [\"{http}\"]\n{https}\
          [[origin]]\nname = \"demo\"\nservers = [\"{origin}\"]\n\
          [[site]]\nhosts = [\"*\"]\norigin = \"demo\"\nhost_header = \"{host_header}\"\n"
     );

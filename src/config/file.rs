@@ -2,7 +2,7 @@
 
 mod listeners;
 mod origin;
-mod pem;
+mod tls;
 
 use super::section::{Found, Report, Section, nearest};
 use super::values;
@@ -33,11 +33,7 @@ fn read_all<'t>(
     let server = server(root.section("server"), folder);
     let log = log(root.section("log"), folder);
     let cache = cache(root.section("cache"), folder);
-    let certificates: Vec<_> = root
-        .sections("certificate")
-        .into_iter()
-        .filter_map(|section| certificate(section, folder))
-        .collect();
+    let certificates = tls::certificates(root.sections("certificate"), folder);
     let origins: Vec<_> = root
         .sections("origin")
         .into_iter()
@@ -56,7 +52,9 @@ fn read_all<'t>(
             root.problem(0..0, key.into(), format!("at least one [[{key}]] is needed"));
         }
     }
-    warn_of_what_does_nothing_yet(report);
+    let is_trusting = !server.trusted_proxies.is_empty();
+    let wishes = sites.iter().map(ReadSite::wishes);
+    tls::check(report, &server.listeners, is_trusting, &certificates, wishes);
     let origins = origin::joined(report, origins);
     root.finish();
     warn_of_hosts_that_parents_do_not_know(report, &sites, origins.as_deref().unwrap_or_default());
@@ -64,7 +62,10 @@ fn read_all<'t>(
         server,
         log,
         cache,
-        certificates,
+        certificates: certificates
+            .into_iter()
+            .map(|read| read.certificate)
+            .collect::<Option<_>>()?,
         origins: origins?,
         sites: sites.into_iter().map(|read| read.site.map(Arc::new)).collect::<Option<_>>()?,
     })
@@ -75,6 +76,7 @@ fn server(mut section: Section<'_>, folder: &Path) -> Server {
     let limits = limits(&mut limits_section);
     limits_section.finish();
     let (listeners, admin) = listeners::listeners(&mut section);
+    let tls = tls::tls(section.section("tls"), folder);
     let server = Server {
         listeners,
         admin,
@@ -84,6 +86,8 @@ fn server(mut section: Section<'_>, folder: &Path) -> Server {
             "admin.token".into(),
             values::path,
         )),
+        https_port: section.optional("https_port", values::port),
+        tls,
         trusted_proxies: section
             .list("trusted_proxies", values::network)
             .map_or_else(Vec::new, Found::values),
@@ -128,6 +132,7 @@ fn limits(section: &mut Section<'_>) -> Limits {
     let mut time = |key, default| section.or(key, secs(default), values::duration_above_zero);
     Limits {
         header_timeout: time("header_timeout", 10),
+        tls_timeout: time("tls_timeout", 10),
         idle_timeout: time("idle_timeout", 60),
         body_timeout: time("body_timeout", 60),
         write_timeout: time("write_timeout", 60),
@@ -171,13 +176,6 @@ fn cache(mut section: Section<'_>, folder: &Path) -> Cache {
     Cache { memory_bytes, disk }
 }
 
-fn certificate(mut section: Section<'_>, folder: &Path) -> Option<Certificate> {
-    let cert = section.required("cert", values::path);
-    let key = section.required("key", values::path);
-    section.finish();
-    Some(Certificate { cert: folder.join(cert?.value), key: folder.join(key?.value) })
-}
-
 fn unknown_origin<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     match nearest(name, known) {
         Some(near) => format!("there is no [[origin]] named \"{name}\"; did you mean \"{near}\"?"),
@@ -189,7 +187,16 @@ fn unknown_origin<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Strin
 struct ReadSite {
     hosts: Vec<Found<String>>,
     host_header: Option<Found<HostHeader>>,
+    redirect_to_https: Option<Found<bool>>,
+    hsts: Option<Found<()>>,
     site: Option<Site>,
+}
+
+impl ReadSite {
+    fn wishes(&self) -> tls::Wishes<'_> {
+        let (redirect, has_hsts) = (self.redirect_to_https.as_ref(), self.hsts.as_ref());
+        tls::Wishes { hosts: &self.hosts, redirect, has_hsts }
+    }
 }
 
 fn site(mut section: Section<'_>, position: usize, origins: &[Option<&Found<String>>]) -> ReadSite {
@@ -205,6 +212,8 @@ fn site(mut section: Section<'_>, position: usize, origins: &[Option<&Found<Stri
     });
     let host_header = section.found("host_header", values::host_header);
     let forward = section.list("forward", values::text);
+    let redirect_to_https = section.found("redirect_to_https", values::boolean);
+    let (hsts_place, hsts) = (section.place_of("hsts"), tls::hsts(&mut section));
     let mut key = section.section("key");
     let key_rules = KeyRules {
         query: key.or("query", Query::All, values::query),
@@ -238,11 +247,13 @@ fn site(mut section: Section<'_>, position: usize, origins: &[Option<&Found<Stri
         heuristic_freshness,
         strip_set_cookie,
         deception_guard,
+        redirect_to_https: redirect_to_https.as_ref().is_some_and(|found| found.value),
+        hsts,
         key: key_rules,
         purge,
         rules,
     });
-    ReadSite { hosts, host_header, site }
+    ReadSite { hosts, host_header, redirect_to_https, hsts: hsts_place, site }
 }
 
 fn purge(mut section: Section<'_>) -> Option<SitePurge> {
@@ -313,15 +324,6 @@ fn rule(mut section: Section<'_>) -> Option<Rule> {
     };
     section.finish();
     (!rule.path.is_empty()).then_some(rule)
-}
-
-/// Settings that are read and checked so that files can be written for what comes, and have no
-/// effect in this version. Silence would be a lie.
-fn warn_of_what_does_nothing_yet(report: &Report<'_>) {
-    const TLS: &str = "TLS listeners are not opened by this version";
-    for key in ["server.https", "certificate"] {
-        report.warn_of(key, TLS);
-    }
 }
 
 fn secs(seconds: u64) -> Duration {

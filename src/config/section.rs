@@ -64,8 +64,8 @@ impl<'t> Report<'t> {
         self.add(found.at.clone(), found.key.clone(), message, false);
     }
 
-    /// A warning about the first place where a dotted key stands, if it does.
-    pub(super) fn warn_of(&self, key: &str, message: &str) {
+    /// A problem of the first place where a dotted key stands, if it does.
+    pub(super) fn add_about(&self, key: &str, message: &str, is_warning: bool) {
         let mut at = None;
         let mut tables = vec![self.root];
         for part in key.split('.') {
@@ -83,7 +83,7 @@ impl<'t> Report<'t> {
                 _ => Vec::new(),
             };
         }
-        self.add(at.unwrap_or(0..0), key.to_owned(), message.to_owned(), true);
+        self.add(at.unwrap_or(0..0), key.to_owned(), message.to_owned(), is_warning);
     }
 
     /// In the order of the file.
@@ -299,6 +299,21 @@ impl<'t> Section<'t> {
             }
         }
         sections
+    }
+
+    /// Whether a key is there, whatever its value is worth.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entry(key).is_some()
+    }
+
+    /// Where a key stands, if it does.
+    pub(super) fn place_of(&self, key: &str) -> Option<Found<()>> {
+        self.entry(key).map(|entry| Found { value: (), at: entry.span(), key: self.name(key) })
+    }
+
+    /// Whether a key holds a table.
+    pub(super) fn is_table(&self, key: &str) -> bool {
+        self.entry(key).is_some_and(|entry| entry.get_ref().is_table())
     }
 
     /// Whether the table is in the file.

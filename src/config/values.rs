@@ -206,6 +206,41 @@ pub(super) fn server_name(value: &DeValue<'_>) -> Value<String> {
     name.ok_or_else(|| "a name in certificates, such as \"origin.example.com\"".into())
 }
 
+/// A name or an address that a certificate can be made out to.
+pub(super) fn certificate_name(value: &DeValue<'_>) -> Value<String> {
+    let name = text(value).ok();
+    let is_good = |name: &String| {
+        let known = name.strip_prefix("*.").unwrap_or(name);
+        rustls_pki_types::ServerName::try_from(known).is_ok()
+    };
+    name.filter(is_good).map(|name| name.to_ascii_lowercase()).ok_or_else(|| {
+        "a name or an address without a port, such as \"localhost\" or \"127.0.0.1\"".into()
+    })
+}
+
+/// The lowest version of TLS; whether 1.2 is spoken, too.
+pub(super) fn allows_tls12(value: &DeValue<'_>) -> Value<bool> {
+    match value.as_str() {
+        Some("1.2") => Ok(true),
+        Some("1.3") => Ok(false),
+        _ => Err("\"1.2\" or \"1.3\"".into()),
+    }
+}
+
+/// Whether clients need a certificate.
+pub(super) fn is_required(value: &DeValue<'_>) -> Value<bool> {
+    match value.as_str() {
+        Some("required") => Ok(true),
+        Some("optional") => Ok(false),
+        _ => Err("\"required\" or \"optional\"".into()),
+    }
+}
+
+pub(super) fn port(value: &DeValue<'_>) -> Value<u16> {
+    let port = count(value).ok().and_then(|port| u16::try_from(port).ok());
+    port.filter(|port| *port > 0).ok_or_else(|| "a port from 1 to 65535".into())
+}
+
 /// A Host field's value.
 pub(super) fn authority(value: &DeValue<'_>) -> Value<String> {
     let text = text(value).ok();

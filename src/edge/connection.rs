@@ -51,7 +51,7 @@ impl Edge {
                 }
                 Next::Gone => return,
             };
-            match self.answer(stream, buf, &head, &mut key, visitor, shutdown).await {
+            match self.answer(stream, buf, &head, &mut key, &visitor, shutdown).await {
                 Some(again) => (stream, buf) = again,
                 None => return,
             }
@@ -103,7 +103,7 @@ impl Edge {
         buf: BytesMut,
         head: &RequestHead,
         key: &mut Key,
-        visitor: Visitor,
+        visitor: &Visitor,
         shutdown: &ShutdownWatch,
     ) -> Option<(Stream, BytesMut)> {
         let now = SystemTime::now();
@@ -111,13 +111,13 @@ impl Edge {
         let mut recording = self.log.begin(Record::new(now, client, Some(head)));
         let record = &mut recording.record;
         match self.route(Arrival { head, visitor, client, now, shutdown }, key, record).await {
-            Route::Ourselves(said) => {
+            Route::Ourselves(said, hsts) => {
                 let mut buf = buf;
                 // A body that is not all there would be taken for the next request.
                 let limits = self.settings.server.limits.head;
                 let was_read = Decoder::new(head.framing, Sender::Client, limits).skip(&mut buf);
                 let persistent = head.persistent && was_read && !*shutdown.borrow();
-                let to = Recipient::of(head, persistent);
+                let to = Recipient::of(head, persistent, hsts);
                 self.say(stream, buf, &said, to, record).await
             }
             Route::Cache(exchange) => http1::serve(exchange, stream, buf, record).await,
@@ -136,7 +136,7 @@ impl Edge {
     ) {
         let mut recording = self.log.begin(Record::new(SystemTime::now(), peer, None));
         let version = Version::Http11;
-        let to = Recipient { version, persistent: false, wants_body, story: None };
+        let to = Recipient { version, persistent: false, wants_body, hsts: b"", story: None };
         self.say(stream, buf, &Said::Own(own), to, &mut recording.record).await;
     }
 

@@ -3,6 +3,7 @@
 
 use super::http2;
 use super::own::Own;
+use super::tls::{Insecure, Tls};
 use crate::access_log::AccessLog;
 use crate::admin::gatekeeper::Gatekeeper;
 use crate::config::{Listener, Settings};
@@ -30,6 +31,8 @@ pub struct Edge {
     pub(super) sites: Arc<SiteMap>,
     pub(super) gatekeeper: Arc<Gatekeeper>,
     pub(super) log: AccessLog,
+    /// Where a listener speaks TLS.
+    tls: Option<Arc<Tls>>,
     pub(super) running: TaskTracker,
     /// `settings.server.listeners`, with the addresses to which they came to be bound.
     listeners: OnceLock<Vec<Listener>>,
@@ -39,12 +42,14 @@ pub struct Edge {
 }
 
 /// Who is at the other end of a connection, and over what.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Visitor {
     /// Who holds the connection.
     pub(super) peer: IpAddr,
     /// `http` or `https`.
     pub(super) scheme: &'static str,
+    /// The good certificate that it has shown, as Client-Cert says it.
+    pub(super) client_certificate: Option<Arc<str>>,
 }
 
 #[async_trait]
@@ -69,12 +74,13 @@ impl Edge {
         sites: Arc<SiteMap>,
         gatekeeper: Arc<Gatekeeper>,
         log: AccessLog,
+        tls: Option<Arc<Tls>>,
         running: TaskTracker,
     ) -> Self {
         let places = settings.server.limits.connections.min(Semaphore::MAX_PERMITS);
         let (places, refusals) = (Semaphore::new(places), Semaphore::new(REFUSALS_MAX));
         let listeners = OnceLock::new();
-        Self { settings, engine, sites, gatekeeper, log, running, listeners, places, refusals }
+        Self { settings, engine, sites, gatekeeper, log, tls, running, listeners, places, refusals }
     }
 
     /// Its listeners came to be bound to these addresses, in the order of the configuration.
@@ -106,9 +112,25 @@ impl Edge {
             }
             return;
         };
-        let visitor = Visitor { peer, scheme: if listener.tls { "https" } else { "http" } };
+        let mut visitor = Visitor { peer, scheme: "http", client_certificate: None };
         let mut buf = BytesMut::new();
-        if listener.h2c && self.begins_http2(&mut stream, &mut buf, shutdown).await {
+        let is_http2;
+        if let Some(tls) = self.tls.as_ref().filter(|_| listener.tls) {
+            match tls.secure(stream, shutdown).await {
+                Ok(secured) => {
+                    let client_certificate = secured.client_certificate;
+                    visitor = Visitor { scheme: "https", client_certificate, ..visitor };
+                    (stream, is_http2) = (secured.stream, secured.is_http2);
+                }
+                Err(Insecure::Plain(stream)) => {
+                    return self.refuse(stream, buf, peer, Own::NoTls, true).await;
+                }
+                Err(Insecure::Closed) => return,
+            }
+        } else {
+            is_http2 = listener.h2c && self.begins_http2(&mut stream, &mut buf, shutdown).await;
+        }
+        if is_http2 {
             http2::serve(self, stream, buf, visitor, shutdown).await;
         } else {
             self.serve(stream, buf, visitor, shutdown).await;
@@ -136,6 +158,13 @@ impl Edge {
             }
         }
         buf.starts_with(http2::PREFACE)
+    }
+
+    /// The port that clients are sent to for TLS.
+    pub(super) fn https_port(&self) -> u16 {
+        let mut bound = self.listeners.get().into_iter().flatten().filter(|listener| listener.tls);
+        let bound = || bound.next().map(|listener| listener.address.port());
+        self.settings.server.https_port.or_else(bound).unwrap_or(443)
     }
 
     /// The one that takes connections to this address.

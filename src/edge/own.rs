@@ -28,6 +28,8 @@ pub(super) enum Own {
     NoSite,
     /// There are as many connections as there may be.
     TooManyConnections,
+    /// The client speaks without TLS where there is nothing else.
+    NoTls,
     /// It has come round.
     Looped(Looped),
     /// OPTIONS that may be forwarded no further (RFC 9110, section 7.6.2).
@@ -77,6 +79,7 @@ impl Own {
             Self::TooManyConnections => {
                 (503, "there are too many connections", Outcome::Error("too_many_connections"))
             }
+            Self::NoTls => (400, "this port speaks TLS: use https", Outcome::Error("no_tls")),
             Self::Looped(looped) => (508, looped.explain(), Outcome::Error("loop")),
             Self::LastStop => (200, "", Outcome::Edge),
             Self::Origin(fault, _) => {
@@ -222,6 +225,7 @@ impl Page<'_> {
             ),
         );
         story.write(&mut head, to.story.map_or(b"", |(_, told_before)| told_before));
+        head.extend_from_slice(to.hsts);
         head.extend_from_slice(b"\r\n");
         head
     }
@@ -239,14 +243,16 @@ pub(super) struct Recipient<'a> {
     pub(super) persistent: bool,
     /// `false` for HEAD.
     pub(super) wants_body: bool,
+    /// `Site::hsts_line` of its site.
+    pub(super) hsts: &'a [u8],
     /// What went before, where the edge answers about something that it has, and what caches behind
     /// it have told of that.
     pub(super) story: Option<(Story, &'a [u8])>,
 }
 
-impl Recipient<'_> {
-    pub(super) fn of(head: &RequestHead, persistent: bool) -> Self {
+impl<'a> Recipient<'a> {
+    pub(super) fn of(head: &RequestHead, persistent: bool, hsts: &'a [u8]) -> Self {
         let wants_body = head.method != http::Method::HEAD;
-        Self { version: head.version, persistent, wants_body, story: None }
+        Self { version: head.version, persistent, wants_body, hsts, story: None }
     }
 }

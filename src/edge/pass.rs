@@ -7,7 +7,7 @@
 use super::again::{Again, Kept};
 use super::client::{Ended, Reply, RequestBody};
 use super::own::{Own, Recipient};
-use super::shape::Story;
+use super::shape::{self, Story};
 use super::upload::{Interruption, PumpError, Upload, UploadState, pump};
 use crate::access_log::Record;
 use crate::config::{HostHeader, Limits, Site};
@@ -45,6 +45,7 @@ pub(super) struct Job<'a> {
     pub(super) peer: IpAddr,
     pub(super) peer_is_trusted: bool,
     pub(super) scheme: &'static str,
+    pub(super) client_certificate: Option<&'a str>,
     pub(super) shutdown: &'a ShutdownWatch,
 }
 
@@ -291,7 +292,8 @@ impl Job<'_> {
         let told_before = cache_status::told_before(&head.fields);
         Story { is_stored: keeping.is_some(), ..self.bypass.story() }
             .write(&mut told, &told_before);
-        let bytes = forwarding::response_head(&head, &onward, SystemTime::now(), &told);
+        let mut bytes = forwarding::response_head(&head, &onward, SystemTime::now(), &told);
+        shape::secure(&mut bytes, self.site.hsts_line(self.scheme));
         reply.begin(bytes, onward.framing);
         reply.flush().await.map_err(|error| End::of_write(&error))?;
         if head.status == 101 {
@@ -340,6 +342,11 @@ impl Job<'_> {
             key: self.key,
             scheme: self.scheme,
             peer_is_trusted: self.peer_is_trusted,
+            tells_certificate: forwarding::tells_certificate(
+                &self.head.fields,
+                self.client_certificate,
+                self.peer_is_trusted,
+            ),
             answer: head,
             delay: sent_at.elapsed(),
             asked,
@@ -388,6 +395,7 @@ impl Job<'_> {
             peer: self.peer,
             peer_is_trusted: self.peer_is_trusted,
             scheme: self.scheme,
+            client_certificate: self.client_certificate,
             host: self.head.authority_text().filter(|_| keeps_host).unwrap_or(to.authority()),
             allowed: &self.site.forward,
             identity: self.engine.identity(),
@@ -424,7 +432,8 @@ impl Job<'_> {
         // A body that has arrived whole is no danger to the next request.
         let was_read = client.body.skip().await;
         let persistent = self.client_may_stay() && was_read && own.leaves_framing();
-        let sent = own.send(client.reply, Recipient::of(self.head, persistent), record).await;
+        let to = Recipient::of(self.head, persistent, self.site.hsts_line(self.scheme));
+        let sent = own.send(client.reply, to, record).await;
         match sent {
             Ok(()) => Ended::Sent(persistent),
             // What it would have said is noted.

@@ -29,6 +29,7 @@ pub(super) struct Asked<'a> {
     pub(super) gatekeeper: &'a Gatekeeper,
     pub(super) head: &'a RequestHead,
     pub(super) site: &'a Site,
+    pub(super) scheme: &'static str,
     pub(super) client: IpAddr,
     /// Nobody else can have that address.
     pub(super) client_is_certain: bool,
@@ -111,12 +112,12 @@ impl Asked<'_> {
         }
         let (authority, target) = (self.head.authority(), self.head.target());
         let host = self.head.authority_text().unwrap_or_default();
-        let named = vec![format!("http://{host}{target}")];
+        let named = vec![format!("{}://{host}{target}", self.scheme)];
         if self.head.method.as_str() == BAN {
-            let targets = purging::prefix_of_site(self.site, authority, target)?;
+            let targets = purging::prefix_of_site(self.site, self.scheme, authority, target)?;
             return Ok((Wish { prefixes: named, soft, ..Wish::default() }, targets));
         }
-        let targets = purging::url_of_site(self.site, authority, target)?;
+        let targets = purging::url_of_site(self.site, self.scheme, authority, target)?;
         Ok((Wish { urls: named, soft, ..Wish::default() }, targets))
     }
 }

@@ -14,6 +14,7 @@ use crate::rules::key::{self, Key};
 use crate::rules::storing::Policy;
 use crate::rules::{forwarding, loops, policy};
 use crate::transport::WriteError;
+use crate::wire::authority::default_port;
 use crate::wire::request::RequestHead;
 use http::Method;
 use pingora::server::ShutdownWatch;
@@ -24,7 +25,7 @@ use std::time::SystemTime;
 #[derive(Clone, Copy)]
 pub(super) struct Arrival<'a> {
     pub(super) head: &'a RequestHead,
-    pub(super) visitor: Visitor,
+    pub(super) visitor: &'a Visitor,
     /// Who asks; behind trusted proxies, who asked them.
     pub(super) client: IpAddr,
     pub(super) now: SystemTime,
@@ -34,7 +35,8 @@ pub(super) struct Arrival<'a> {
 /// The way that a request takes.
 pub(super) enum Route<'a> {
     /// It is answered without asking anybody.
-    Ourselves(Said),
+    /// With what its site says about TLS (`Site::hsts_line`).
+    Ourselves(Said, &'a [u8]),
     /// The cache has a say.
     Cache(Exchange<'a>),
     /// It has none.
@@ -70,7 +72,7 @@ enum Say {
 
 impl Edge {
     /// Who asks; behind trusted proxies, who asked them.
-    pub(super) fn client_of(&self, head: &RequestHead, visitor: Visitor) -> IpAddr {
+    pub(super) fn client_of(&self, head: &RequestHead, visitor: &Visitor) -> IpAddr {
         let trusted = &self.settings.server.trusted_proxies;
         forwarding::client_address(&head.fields, visitor.peer, trusted)
     }
@@ -82,31 +84,43 @@ impl Edge {
         key: &'a mut Key,
         record: &mut Record,
     ) -> Route<'a> {
-        let Arrival { head, visitor: Visitor { peer, scheme }, client, now, shutdown } = arrival;
+        let Arrival { head, visitor, client, now, shutdown } = arrival;
+        let &Visitor { peer, scheme, ref client_certificate } = visitor;
         let authority = head.authority();
         let Some(site) = self.sites.find(authority.map(|authority| authority.host)) else {
-            return Route::Ourselves(Said::Own(Own::NoSite));
+            return Route::Ourselves(Said::Own(Own::NoSite), b"");
         };
         record.site = Some(site.clone());
+        let hsts = site.hsts_line(scheme);
         if let Err(looped) = loops::check(&head.fields, self.engine.identity()) {
-            return Route::Ourselves(Said::Own(Own::Looped(looped)));
+            return Route::Ourselves(Said::Own(Own::Looped(looped)), hsts);
         }
         if forwarding::forwards_left(head) == Some(0) {
-            return Route::Ourselves(Said::Own(Own::LastStop));
+            return Route::Ourselves(Said::Own(Own::LastStop), hsts);
         }
         let trusted = &self.settings.server.trusted_proxies;
         let (engine, gatekeeper) = (&self.engine, &*self.gatekeeper);
         if purging::is_meant(&head.method) {
             let client_is_certain = forwarding::client_is_certain(&head.fields, peer, trusted);
-            let asked = Asked { engine, gatekeeper, head, site, client, client_is_certain };
-            return Route::Ourselves(match asked.answer(record).await {
+            let asked = Asked { engine, gatekeeper, head, site, scheme, client, client_is_certain };
+            let said = match asked.answer(record).await {
                 Ok(page) => Said::Page(page),
                 Err(own) => Said::Own(own),
-            });
+            };
+            return Route::Ourselves(said, hsts);
         }
         let peer_is_trusted = trusted.iter().any(|network| network.contains(&peer));
+        match self.redirect(head, site, visitor, peer_is_trusted) {
+            None => {}
+            Some(Ok(page)) => {
+                (record.status, record.outcome) = (page.status, page.story.outcome);
+                record.detail = page.story.detail;
+                return Route::Ourselves(Said::Page(page), hsts);
+            }
+            Some(Err(own)) => return Route::Ourselves(Said::Own(own), hsts),
+        }
         let limits = &self.settings.server.limits;
-        key.write(site, authority, head.target(), 80);
+        key.write(site, authority, head.target(), default_port(scheme));
         let key = &*key;
         let bypass = match say(head, site, key) {
             Say::Cache(policy) => {
@@ -140,6 +154,7 @@ impl Edge {
             peer,
             peer_is_trusted,
             scheme,
+            client_certificate: client_certificate.as_deref(),
             shutdown,
         })
     }

@@ -375,6 +375,7 @@ impl Exchange<'_> {
             put(&mut out, format_args!("Connection: {option}\r\n"));
         }
         out.extend_from_slice(b"\r\n");
+        shape::secure(&mut out, self.hsts_line());
         if !has_body {
             segments.clear();
         }
@@ -508,6 +509,10 @@ impl Exchange<'_> {
         Onward { version: head.version, framing, persistent, is_child }
     }
 
+    fn hsts_line(&self) -> &[u8] {
+        self.request.site.hsts_line(self.request.scheme)
+    }
+
     async fn send_own(
         &self,
         reply: &mut impl Reply,
@@ -515,7 +520,8 @@ impl Exchange<'_> {
         record: &mut Record,
     ) -> Result<Ended, WriteError> {
         let persistent = self.onward(Framing::Empty).persistent;
-        own.send(reply, Recipient::of(self.request.head, persistent), record).await?;
+        let to = Recipient::of(self.request.head, persistent, self.hsts_line());
+        own.send(reply, to, record).await?;
         Ok(Ended::Sent(persistent))
     }
 
@@ -529,7 +535,8 @@ impl Exchange<'_> {
     ) -> Result<Ended, WriteError> {
         let persistent = self.onward(Framing::Empty).persistent;
         let story = Some((story, &head.told_before[..]));
-        let to = Recipient { story, ..Recipient::of(self.request.head, persistent) };
+        let to =
+            Recipient { story, ..Recipient::of(self.request.head, persistent, self.hsts_line()) };
         own.send(reply, to, record).await?;
         Ok(Ended::Sent(persistent))
     }

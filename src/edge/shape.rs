@@ -110,6 +110,25 @@ pub(super) fn content_range(out: &mut Vec<u8>, part: &Range<u64>, total: u64) {
     put(out, format_args!("Content-Range: bytes {}-{}/{total}\r\n", part.start, part.end - 1));
 }
 
+/// Puts the site's word about TLS into a whole head, instead of the origin's (RFC 6797, section 6.1).
+pub(super) fn secure(head: &mut Vec<u8>, hsts_line: &[u8]) {
+    const NAME: &[u8] = b"strict-transport-security:";
+    if hsts_line.is_empty() {
+        return;
+    }
+    let mut at = 0;
+    while let Some(end) = memchr::memchr(b'\n', &head[at..]).map(|end| at + end + 1) {
+        let name = head[at..end].get(..NAME.len());
+        if name.is_some_and(|name| name.eq_ignore_ascii_case(NAME)) {
+            head.drain(at..end);
+        } else {
+            at = end;
+        }
+    }
+    let fields_end = head.len().saturating_sub(2);
+    head.splice(fields_end..fields_end, hsts_line.iter().copied());
+}
+
 /// What the edge knows about an answer that its origin does not.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Story {

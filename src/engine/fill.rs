@@ -346,6 +346,7 @@ impl Task {
             peer_is_trusted: self.peer_is_trusted,
             scheme: self.scheme,
             host,
+            client_certificate: None,
             allowed: &self.site.forward,
             identity: self.engine.identity(),
         };

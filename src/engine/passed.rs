@@ -46,6 +46,8 @@ pub struct Passed<'a> {
     pub scheme: &'static str,
     /// The peer is a proxy whose word is taken.
     pub peer_is_trusted: bool,
+    /// It told the origin of the client's certificate: the answer is for this client.
+    pub tells_certificate: bool,
     /// The origin's.
     pub answer: &'a ResponseHead,
     /// From one to the other.
@@ -107,7 +109,8 @@ impl Engine {
             || directives.s_maxage.is_some()
             || answer.fields.first("expires").is_some();
         let path = passed.key.target().split('?').next().unwrap_or_default();
-        let policy = policy::of_path(passed.site, path).filter(|_| has_time)?;
+        let is_for_others = has_time && !passed.tells_certificate;
+        let policy = policy::of_path(passed.site, path).filter(|_| is_for_others)?;
         let asked = Asked {
             target: passed.key.target(),
             host: passed.key.host(),
@@ -167,7 +170,8 @@ impl Passed<'_> {
             None => url.path().to_owned(),
         };
         let mut named = Key::default();
-        named.write(self.site, authority::parse(host.as_bytes()), &target, 80);
+        let port = authority::default_port(self.scheme);
+        named.write(self.site, authority::parse(host.as_bytes()), &target, port);
         is_same.then_some(named)
     }
 }

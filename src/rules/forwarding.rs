@@ -27,6 +27,8 @@ pub struct Hop<'a> {
     pub scheme: &'a str,
     /// The Host that the origin shall see.
     pub host: &'a str,
+    /// The certificate that the client has shown on this connection, as Client-Cert says it.
+    pub client_certificate: Option<&'a str>,
     /// Misleading fields that the site passes on all the same.
     pub allowed: &'a [String],
     /// This server.
@@ -54,8 +56,33 @@ pub fn request_head(head: &RequestHead, hop: &Hop<'_>) -> Vec<u8> {
     own_name(&mut out, head, hop);
     connection_options(&mut out, head);
     forwarding_fields(&mut out, head, hop, head.authority_text().unwrap_or(hop.host));
+    client_certificate(&mut out, head, hop);
     out.extend_from_slice(b"\r\n");
     out
+}
+
+/// Fields that tell of a client's certificate (RFC 9440).
+const CLIENT_CERTIFICATE: &[&str] = &["Client-Cert", "Client-Cert-Chain"];
+
+/// Only for the client's own answer: what a fill brings is for everybody. A trusted proxy that knows
+/// of a certificate means that of its client, and not the one of its own.
+fn client_certificate(out: &mut Vec<u8>, head: &RequestHead, hop: &Hop<'_>) {
+    let mut is_told = false;
+    for name in CLIENT_CERTIFICATE {
+        for value in head.fields.all(name).filter(|_| hop.peer_is_trusted) {
+            field(out, name, value);
+            is_told = true;
+        }
+    }
+    if let Some(value) = hop.client_certificate.filter(|_| !is_told) {
+        put(out, &["Client-Cert: ", value, "\r\n"]);
+    }
+}
+
+/// Whether the origin is told of a certificate when such a request is passed.
+pub fn tells_certificate(fields: &Fields, own: Option<&str>, peer_is_trusted: bool) -> bool {
+    let is_told = |name: &&str| fields.first(name).is_some();
+    own.is_some() || peer_is_trusted && CLIENT_CERTIFICATE.iter().any(is_told)
 }
 
 /// What a fill asks, where that is not what its first client asked.

@@ -94,13 +94,14 @@ pub fn targets(wish: &Wish, sites: &SiteMap) -> Result<Targets, String> {
     all.checked()
 }
 
-/// What a request to a site names with its own URL.
+/// What a request over a scheme names with its own URL.
 pub fn url_of_site(
     site: &Site,
+    scheme: &str,
     authority: Option<Authority<'_>>,
     target: &str,
 ) -> Result<Targets, String> {
-    let places = place::of_request(site, authority);
+    let places = place::of_request(site, authority, scheme);
     let keys = places.iter().map(|place| place.key(target)).collect();
     Targets { keys, ..Targets::default() }.checked()
 }
@@ -108,11 +109,12 @@ pub fn url_of_site(
 /// The same for everything whose URL begins like that.
 pub fn prefix_of_site(
     site: &Site,
+    scheme: &str,
     authority: Option<Authority<'_>>,
     target: &str,
 ) -> Result<Targets, String> {
     let mut all = Targets::default();
-    for place in place::of_request(site, authority) {
+    for place in place::of_request(site, authority, scheme) {
         prefix::add_of(&place, target, &mut all)?;
     }
     all.sort();

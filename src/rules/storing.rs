@@ -243,6 +243,8 @@ fn cannot_be_compared(name: &[u8], policy: &Policy) -> bool {
     let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
     is("*")
         || is("cdn-loop")
+        || is("client-cert")
+        || is("client-cert-chain")
         || is("forwarded")
         || is("via")
         || is("x-forwarded-for")

@@ -37,6 +37,11 @@ pub fn parse(bytes: &[u8]) -> Option<Authority<'_>> {
     Some(Authority { host, port })
 }
 
+/// The port that a scheme leaves out.
+pub fn default_port(scheme: &str) -> u16 {
+    if scheme == "https" { 443 } else { 80 }
+}
+
 /// Whether both name the same place, where `default_port` stands for a missing port.
 pub fn same(a: Authority<'_>, b: Authority<'_>, default_port: u16) -> bool {
     a.host.eq_ignore_ascii_case(b.host)

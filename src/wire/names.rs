@@ -124,11 +124,18 @@ pub fn is_misleading(name: &str) -> bool {
         || MISLEADING.iter().any(|known| same(name, known))
 }
 
-/// `Forwarded` and its informal relatives.
+/// `Forwarded` and its informal relatives, and the certificate of the client (RFC 9440, section 2.4).
 pub fn is_written_by_us(name: &str) -> bool {
-    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"]
-        .iter()
-        .any(|known| same(name, known))
+    [
+        "client-cert",
+        "client-cert-chain",
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+    ]
+    .iter()
+    .any(|known| same(name, known))
 }
 
 /// Not meant for clients.

@@ -214,8 +214,8 @@ fn read_head(bytes: Bytes, limits: &HeadLimits) -> Result<RequestHead, BadReques
         return Err(BadRequest::MethodNotServed);
     }
     let seen = Seen::collect(parsed.headers, version)?;
-    let (target, target_authority) = read_target(raw_target, &method)?;
-    let authority = agree_on_host(&seen, target_authority, version)?;
+    let (target, named) = read_target(raw_target, &method)?;
+    let authority = agree_on_host(&seen, named, version)?;
     let framing = seen.framing(version)?;
     let head = RequestHead {
         method,
@@ -404,11 +404,18 @@ enum Target<'a> {
     Made(String),
 }
 
-/// The origin-form of any target, and the authority of an absolute one (RFC 9112, section 3.2).
+/// What an absolute target names besides path and query.
+struct Named<'a> {
+    authority: &'a [u8],
+    /// The port that its scheme leaves out.
+    default_port: u16,
+}
+
+/// The origin-form of any target, and what an absolute one names (RFC 9112, section 3.2).
 fn read_target<'a>(
     raw: &'a str,
     method: &Method,
-) -> Result<(Target<'a>, Option<&'a [u8]>), BadRequest> {
+) -> Result<(Target<'a>, Option<Named<'a>>), BadRequest> {
     if raw == "*" {
         let allowed = method == Method::OPTIONS;
         return if allowed { Ok((Target::Sent(raw), None)) } else { Err(BadRequest::AsteriskForm) };
@@ -421,7 +428,8 @@ fn read_target<'a>(
         return Ok((Target::Sent(raw), None));
     }
     let scheme_end = raw.find("://").ok_or(BadRequest::Target)?;
-    if !matches!(raw[..scheme_end].to_ascii_lowercase().as_str(), "http" | "https") {
+    let scheme = raw[..scheme_end].to_ascii_lowercase();
+    if !matches!(scheme.as_str(), "http" | "https") {
         return Err(BadRequest::Target);
     }
     let rest = &raw[scheme_end + 3..];
@@ -432,21 +440,23 @@ fn read_target<'a>(
         path if path.starts_with('/') => Target::Sent(path),
         query => Target::Made(format!("/{query}")),
     };
-    Ok((target, Some(authority.as_bytes())))
+    let default_port = authority::default_port(&scheme);
+    Ok((target, Some(Named { authority: authority.as_bytes(), default_port })))
 }
 
 fn agree_on_host<'a>(
     seen: &Seen<'a>,
-    target: Option<&'a [u8]>,
+    named: Option<Named<'a>>,
     version: Version,
 ) -> Result<Option<&'a [u8]>, BadRequest> {
     let read = |text: &'a [u8]| authority::parse(text).ok_or(BadRequest::HostMalformed);
     let host = seen.host.map(read).transpose()?;
-    let target_host = target.map(read).transpose()?;
-    match (host, target_host) {
+    let default_port = named.as_ref().map_or(80, |named| named.default_port);
+    let target = named.map(|named| named.authority);
+    match (host, target.map(read).transpose()?) {
         _ if seen.hosts > 1 => Err(BadRequest::HostRepeated),
         (None, _) if version == Version::Http11 => Err(BadRequest::HostMissing),
-        (Some(host), Some(named)) if !authority::same(host, named, 80) => {
+        (Some(host), Some(named)) if !authority::same(host, named, default_port) => {
             Err(BadRequest::HostDisagrees)
         }
         _ => Ok(target.or(seen.host)),

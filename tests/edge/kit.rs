@@ -7,6 +7,7 @@ pub(crate) mod operator;
 mod origin;
 pub(crate) mod parents;
 mod program;
+pub(crate) mod tls;
 
 pub(crate) use client::{Client, Response, read_response};
 pub(crate) use gate::Gate;

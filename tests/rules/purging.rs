@@ -86,8 +86,9 @@ fn a_url_is_what_a_request_for_it_is_stored_under() {
         // Whoever ends TLS in front may name its port.
         ("https://a.test/x", &["a.test|a.test:443|/x", "a.test|a.test|/x"]),
         ("https://a.test:443/x", &["a.test|a.test:443|/x", "a.test|a.test|/x"]),
-        ("https://a.test:80/x", &["a.test|a.test:80|/x"]),
-        ("http://a.test:443/x", &["a.test|a.test:443|/x"]),
+        // A parent that is asked over the other scheme leaves it out.
+        ("https://a.test:80/x", &["a.test|a.test:80|/x", "a.test|a.test|/x"]),
+        ("http://a.test:443/x", &["a.test|a.test:443|/x", "a.test|a.test|/x"]),
         ("http://a.test./x", &["a.test|a.test|/x"]),
         ("http://x.y.wild.test/", &["*.wild.test|x.y.wild.test|/"]),
         ("http://127.0.0.1/", &["[::1]|127.0.0.1|/"]),
@@ -242,21 +243,21 @@ fn a_site_names_its_own_objects_only() {
     let sites = usual();
     let site = sites.find(Some("none.test")).expect("a site");
     let host = authority::parse(b"None.test:80");
-    let of_url = purging::url_of_site(site, host, "/x?y").expect("good");
+    let of_url = purging::url_of_site(site, "http", host, "/x?y").expect("good");
     assert_eq!(undotted(&texts(&of_url.keys)), ["none.test|none.test|/x"]);
-    let of_prefix = purging::prefix_of_site(site, host, "/%7e").expect("good");
+    let of_prefix = purging::prefix_of_site(site, "http", host, "/%7e").expect("good");
     let beginnings = ["none.test|none.test|/%7e", "none.test|none.test|/~"];
     assert_eq!(undotted(&texts(&of_prefix.prefixes)), beginnings);
-    assert!(purging::prefix_of_site(site, host, "/x?y").is_err());
-    assert!(purging::prefix_of_site(site, host, "/x*").is_err());
+    assert!(purging::prefix_of_site(site, "http", host, "/x?y").is_err());
+    assert!(purging::prefix_of_site(site, "http", host, "/x*").is_err());
     let of_tags = purging::tags_of_site(site, b"a b\nc\n");
     assert_eq!(texts(&of_tags.tags), ["none.test|a b", "none.test|c"]);
     // A client of HTTP/1.0 may name no host.
-    let of_url = purging::url_of_site(site, None, "/x").expect("good");
+    let of_url = purging::url_of_site(site, "http", None, "/x").expect("good");
     assert_eq!(texts(&of_url.keys), ["none.test||/x"]);
     let long = format!("/{}", "x".repeat(60 * 1024));
-    assert!(purging::url_of_site(site, host, &long).is_err());
-    assert!(purging::prefix_of_site(site, host, &long).is_err());
+    assert!(purging::url_of_site(site, "http", host, &long).is_err());
+    assert!(purging::prefix_of_site(site, "http", host, &long).is_err());
 }
 
 #[test]
@@ -296,31 +297,33 @@ proptest! {
             "", "[site.key]\nquery = 'none'", "[site.key]\nsort_query = true",
             "[site.key]\nquery = { deny = ['a*'] }",
         ]),
+        scheme in proptest::sample::select(vec!["http", "https"]),
         cut in any::<proptest::sample::Index>(),
     ) {
         let sites = sites(&[("'a.test', '*'", lines)]);
         let authority = authority::parse(host.as_bytes());
         let site = sites.find(authority.map(|authority| authority.host)).expect("a site");
         let mut key = Key::default();
-        key.write(site, authority, &target, 80);
+        let port = authority::default_port(scheme);
+        key.write(site, authority, &target, port);
         let key = key.as_bytes();
 
-        let url = format!("http://{host}{target}");
+        let url = format!("{scheme}://{host}{target}");
         prop_assert!(covers(&targets(&urls(&[&url]), &sites).expect("good"), key));
-        let of_request = purging::url_of_site(site, authority, &target).expect("good");
+        let of_request = purging::url_of_site(site, scheme, authority, &target).expect("good");
         prop_assert!(covers(&of_request, key));
         let any_query = Wish { all_queries: true, ..urls(&[&url]) };
         prop_assert!(covers(&targets(&any_query, &sites).expect("good"), key));
         prop_assert!(covers(&targets(&hosts(&[host]), &sites).expect("good"), key));
 
         let begins = &target[..=cut.index(target.len())];
-        let of_request = purging::prefix_of_site(site, authority, begins);
-        match targets(&prefixes(&[&format!("http://{host}{begins}")]), &sites) {
+        let of_request = purging::prefix_of_site(site, scheme, authority, begins);
+        match targets(&prefixes(&[&format!("{scheme}://{host}{begins}")]), &sites) {
             Ok(meant) => {
                 prop_assert!(covers(&meant, key), "{}", begins);
                 // And little else.
                 let mut other = Key::default();
-                other.write(site, authority, "/zzz", 80);
+                other.write(site, authority, "/zzz", port);
                 prop_assert!(begins == "/" || !covers(&meant, other.as_bytes()), "{}", begins);
                 prop_assert_eq!(of_request, Ok(meant));
             }

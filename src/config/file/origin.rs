@@ -182,12 +182,13 @@ fn tls(mut section: Section<'_>, folder: &Path, any_tls: bool) -> OriginTls {
     if let Some(verify) = unverified {
         section.warn(verify, "whoever is in between can read and change what passes");
     }
-    let ca = pem_file(&mut section, "ca", folder, pem::check_certificates);
+    let certificates = |path: &Path| pem::certificates(path).map(drop);
+    let ca = pem_file(&mut section, "ca", folder, certificates);
     if let Some(ca) = ca.as_ref().filter(|_| unverified.is_some()) {
         section.warn(ca, "does nothing with `verify = false`");
     }
-    let cert = pem_file(&mut section, "client_cert", folder, pem::check_certificates);
-    let key = pem_file(&mut section, "client_key", folder, pem::check_key);
+    let cert = pem_file(&mut section, "client_cert", folder, certificates);
+    let key = pem_file(&mut section, "client_key", folder, |path| pem::private_key(path).map(drop));
     if let (Some(alone), None) | (None, Some(alone)) = (&cert, &key) {
         section.refuse(alone, "`client_cert` and `client_key` go together".to_owned());
     }
@@ -203,11 +204,11 @@ fn tls(mut section: Section<'_>, folder: &Path, any_tls: bool) -> OriginTls {
 }
 
 /// The path of a file that has to be good already.
-fn pem_file(
+pub(super) fn pem_file(
     section: &mut Section<'_>,
     key: &'static str,
     folder: &Path,
-    check: fn(&Path) -> Result<(), String>,
+    check: impl Fn(&Path) -> Result<(), String>,
 ) -> Option<Found<PathBuf>> {
     let mut found = section.found(key, values::path)?;
     found.value = folder.join(found.value);

@@ -124,7 +124,7 @@ impl Driver<'_> {
         };
         let conversation = Conversation {
             edge: self.edge.clone(),
-            visitor: self.visitor,
+            visitor: self.visitor.clone(),
             watch: self.watch.clone(),
             shutdown: self.shutdown.clone(),
         };

@@ -68,17 +68,19 @@ async fn converse(
     mut body: Http2Body,
 ) -> bool {
     let Conversation { edge, visitor, shutdown, .. } = conversation;
-    let (now, visitor) = (SystemTime::now(), *visitor);
+    let now = SystemTime::now();
     let client = edge.client_of(head, visitor);
     let mut recording = edge.log.begin(Record::new(now, client, Some(head)));
     let record = &mut recording.record;
     let mut key = Key::default();
     let arrival = Arrival { head, visitor, client, now, shutdown };
     let ended = match edge.route(arrival, &mut key, record).await {
-        Route::Ourselves(said) => match said.send(reply, Recipient::of(head, true), record).await {
-            Ok(()) => Ended::Sent(true),
-            Err(_) => Ended::Cut,
-        },
+        Route::Ourselves(said, hsts) => {
+            match said.send(reply, Recipient::of(head, true, hsts), record).await {
+                Ok(()) => Ended::Sent(true),
+                Err(_) => Ended::Cut,
+            }
+        }
         Route::Cache(exchange) => match exchange.at_once(reply, record).await {
             Ok(ended) => ended,
             Err(found) => exchange.fetched(found, reply, record).await,
@@ -107,7 +109,8 @@ async fn refuse(
     let Conversation { edge, visitor, watch, .. } = conversation;
     let mut recording = edge.log.begin(Record::new(SystemTime::now(), visitor.peer, None));
     let record = &mut recording.record;
-    let to = Recipient { version: Version::Http2, persistent: true, wants_body, story: None };
+    let to =
+        Recipient { version: Version::Http2, persistent: true, wants_body, hsts: b"", story: None };
     let own = Own::BadRequest(bad);
     if bad.explain().0 == 400 {
         own.note(to, record);

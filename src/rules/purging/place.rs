@@ -6,7 +6,7 @@
 use crate::config::Site;
 use crate::rules::key::Key;
 use crate::rules::site::SiteMap;
-use crate::wire::authority::{self, Authority};
+use crate::wire::authority::{self, Authority, default_port};
 
 /// The port that plain connections leave out.
 const HTTP: u16 = 80;
@@ -40,11 +40,28 @@ impl Place<'_> {
     }
 }
 
-/// The host of a request that this site answers, and its other spelling.
-pub(super) fn of_request<'a>(site: &'a Site, named: Option<Authority<'_>>) -> Vec<Place<'a>> {
+/// The host of a request over this scheme that this site answers, and its other spelling.
+pub(super) fn of_request<'a>(
+    site: &'a Site,
+    named: Option<Authority<'_>>,
+    scheme: &str,
+) -> Vec<Place<'a>> {
     let host = named.map_or("", |authority| authority.host).to_ascii_lowercase();
-    let port = named.and_then(|authority| authority.port).filter(|port| *port != HTTP);
-    both_spellings(host).map(|host| Place { site, host, port }).collect()
+    let ports = ports(named.and_then(|authority| authority.port), default_port(scheme));
+    let place =
+        |(host, port): (&String, &Option<u16>)| Place { site, host: host.clone(), port: *port };
+    let hosts: Vec<_> = both_spellings(host).collect();
+    hosts.iter().flat_map(|host| ports.iter().map(move |port| (host, port))).map(place).collect()
+}
+
+/// As keys may have the port of a URL. What one scheme leaves out, another may have named: where a
+/// proxy in front ends TLS, or a parent is asked over another scheme.
+fn ports(named: Option<u16>, scheme_port: u16) -> Vec<Option<u16>> {
+    match named.unwrap_or(scheme_port) {
+        HTTP if scheme_port == HTTP => vec![None],
+        port @ (HTTP | HTTPS) => vec![None, Some(port)],
+        port => vec![Some(port)],
+    }
 }
 
 /// The host of a URL, where `scheme_port` stands for a missing port.
@@ -54,13 +71,7 @@ pub(super) fn of_url<'a>(
     sites: &'a SiteMap,
 ) -> Result<Vec<Place<'a>>, String> {
     let (_, named) = split_port(text)?;
-    let ports = match named.unwrap_or(scheme_port) {
-        port if port != scheme_port => vec![Some(port)],
-        // Proxies in front that end TLS may tell its port.
-        HTTPS => vec![None, Some(HTTPS)],
-        _ => vec![None],
-    };
-    of_ports(text, &ports, sites)
+    of_ports(text, &ports(named, scheme_port), sites)
 }
 
 /// `host`, or `host:port`.

@@ -180,6 +180,21 @@ impl Brim {
         self.address
     }
 
+    /// Where it listens with TLS: the last of its listeners.
+    pub(crate) fn https(&self) -> SocketAddr {
+        // Behind all others.
+        self.stderr.wait_for("admin listener address=");
+        let lines = self.stderr.all();
+        let line = lines.iter().rfind(|line| line.contains(" listening address="));
+        let address = line.and_then(|line| line.rsplit('=').next()?.trim().parse().ok());
+        address.expect("an address")
+    }
+
+    /// Lines of the error log with this text so far.
+    pub(crate) fn error_log_count(&self, text: &str) -> usize {
+        self.stderr.all().iter().filter(|line| line.contains(text)).count()
+    }
+
     /// Where the operator's listener is.
     pub(crate) fn admin(&self) -> SocketAddr {
         let line = self.stderr.wait_for("admin listener address=");

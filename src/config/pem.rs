@@ -1,25 +1,23 @@
-//! Files with certificates and keys (PEM, RFC 7468), looked at before anybody needs them. Whether a
-//! key fits its certificate shows when the server starts.
+//! Files with certificates and keys (PEM, RFC 7468), looked at before anybody needs them.
 
 use rustls_pki_types::pem::{Error, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::Path;
 
-/// Whether the file has certificates, or what was expected instead.
-pub(super) fn check_certificates(path: &Path) -> Result<(), String> {
+/// The certificates of a file, or what was expected instead.
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let certificates = CertificateDer::pem_file_iter(path);
-    let count = certificates.and_then(|all| all.collect::<Result<Vec<_>, _>>());
-    match count {
-        Ok(certificates) if !certificates.is_empty() => Ok(()),
+    match certificates.and_then(Iterator::collect::<Result<Vec<_>, _>>) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         Ok(_) => Err(refusal("certificates in PEM", path, &Error::NoItemsFound)),
         Err(error) => Err(refusal("certificates in PEM", path, &error)),
     }
 }
 
-/// Whether the file has a key that can be read without a password, or what was expected instead.
-pub(super) fn check_key(path: &Path) -> Result<(), String> {
+/// The key of a file that can be read without a password, or what was expected instead.
+pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let key = PrivateKeyDer::from_pem_file(path);
-    key.map(|_| ()).map_err(|error| refusal("a private key in PEM, not encrypted", path, &error))
+    key.map_err(|error| refusal("a private key in PEM, not encrypted", path, &error))
 }
 
 fn refusal(what: &str, path: &Path, error: &Error) -> String {

@@ -1,0 +1,86 @@
+//! Series about TLS with clients.
+
+use super::{counters, gauges};
+use prometheus::{IntCounter, IntGauge, IntGaugeVec, Registry};
+use std::sync::OnceLock;
+
+/// What became of a handshake with a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// From the beginning.
+    Full,
+    /// Shortened by what both sides knew.
+    Resumed,
+    /// None: not TLS, nothing in common, no good certificate.
+    Failed,
+    /// Not in time.
+    Timeout,
+}
+
+impl Handshake {
+    /// In the order of the variants.
+    const LABELS: [&str; 4] = ["full", "resumed", "failed", "timeout"];
+}
+
+/// Whether new files were taken.
+const RELOADS: [&str; 2] = ["good", "bad"];
+
+/// Tells how long each certificate is good, in seconds.
+type Expiries = Box<dyn Fn() -> Vec<i64> + Send + Sync>;
+
+pub(super) struct TlsSeries {
+    /// By `Handshake`.
+    handshakes: [IntCounter; Handshake::LABELS.len()],
+    /// As in `RELOADS`.
+    reloads: [IntCounter; RELOADS.len()],
+    expires_in: IntGaugeVec,
+    certificates: OnceLock<(Vec<IntGauge>, Expiries)>,
+}
+
+impl TlsSeries {
+    pub(super) fn new(registry: &Registry) -> Self {
+        let handshakes = counters(
+            registry,
+            "brim_tls_handshakes_total",
+            "TLS handshakes of clients, by what became of them.",
+            &["result"],
+        );
+        let reloads = counters(
+            registry,
+            "brim_certificate_reloads_total",
+            "Certificate files that have changed; bad: they cannot be used, and what was there stays.",
+            &["result"],
+        );
+        let expires_in = gauges(
+            registry,
+            "brim_certificate_expires_in_seconds",
+            "Seconds until a certificate has expired; below 0 after that.",
+            &["certificate"],
+        );
+        Self {
+            handshakes: Handshake::LABELS.map(|label| handshakes.with_label_values(&[label])),
+            reloads: RELOADS.map(|label| reloads.with_label_values(&[label])),
+            expires_in,
+            certificates: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn handshake(&self, handshake: Handshake) {
+        self.handshakes[handshake as usize].inc();
+    }
+
+    pub(super) fn reloaded(&self, is_good: bool) {
+        self.reloads[usize::from(!is_good)].inc();
+    }
+
+    pub(super) fn set_certificates(&self, names: &[String], expiries: Expiries) {
+        let gauges = names.iter().map(|name| self.expires_in.with_label_values(&[name])).collect();
+        let _ = self.certificates.set((gauges, expiries));
+    }
+
+    pub(super) fn heed(&self) {
+        if let Some((gauges, expiries)) = self.certificates.get() {
+            gauges.iter().zip(expiries()).for_each(|(gauge, seconds)| gauge.set(seconds));
+        }
+    }
+}

@@ -15,6 +15,7 @@ use brim::rules::storing::{self, Asked, Policy, Received};
 use brim::rules::vary::{self, Variant};
 use brim::wire::body::{Decoder, Encoding, Frame, Sender, Step};
 use brim::wire::fields::{Composer, Fields};
+use brim::wire::proxy;
 use brim::wire::request::{BadRequest, Parser, RequestHead};
 use brim::wire::{Framing, HeadLimits, names, response};
 use bytes::BytesMut;
@@ -561,4 +562,40 @@ pub(crate) fn partial_request(data: &[u8]) {
         let condition = conditional::evaluate(&own("If-None-Match", etag), status, &fields, now());
         assert_eq!(condition, Condition::NotModified);
     }
+}
+
+/// A PROXY header is read to its end and not a byte further, the same however it arrives.
+pub(crate) fn proxy_header(data: &[u8]) {
+    let read = |step: usize| {
+        let mut have = 0;
+        loop {
+            match proxy::read(&data[..have]) {
+                Ok(proxy::Step::More(missing)) => {
+                    assert!(missing > 0 && have + missing <= 4096);
+                    have += missing.min(step);
+                    if have > data.len() {
+                        return Ok(None);
+                    }
+                }
+                Ok(proxy::Step::Done(client)) => return Ok(Some((client, have))),
+                Err(bad) => return Err(bad),
+            }
+        }
+    };
+    let (at_once, in_pieces) = (read(usize::MAX), read(1));
+    match (&at_once, &in_pieces) {
+        (Ok(a), Ok(b)) => assert_eq!(a, b),
+        // A refusal may come earlier when fewer bytes are asked for at a time.
+        (_, Err(_)) => assert!(!matches!(at_once, Ok(Some(_)))),
+        (Err(_), Ok(_)) => panic!("at once {at_once:?}, in pieces {in_pieces:?}"),
+    }
+    let Ok(Some((client, used))) = at_once else { return };
+    let is_line = data.starts_with(b"PROXY ");
+    if is_line {
+        let line = data[..used].strip_suffix(b"\r\n").expect("a line");
+        assert!(used <= 107 && !line.iter().any(|byte| matches!(byte, b'\r' | b'\n')));
+    } else {
+        assert_eq!(used, 16 + usize::from(u16::from_be_bytes([data[14], data[15]])));
+    }
+    assert_eq!(client, client.map(|client| client.to_canonical()));
 }

@@ -73,6 +73,8 @@ pub struct Server {
     pub shutdown_timeout: Duration,
     /// `[server.limits]`
     pub limits: Limits,
+    /// Clients there are never limited (`server.limits.allow`).
+    pub never_limited: Vec<IpNet>,
 }
 
 /// Where clients come in.
@@ -112,10 +114,14 @@ pub struct Limits {
     pub upgrade_idle_timeout: Duration,
     /// What a head may cost.
     pub head: HeadLimits,
+    /// Bytes a second that must come of a body, and be taken of an answer, on average; 0: any.
+    pub rate_min: u64,
     /// Connections at one time.
     pub connections: usize,
     /// Requests at one time on one connection that speaks HTTP/2.
     pub streams: usize,
+    /// The same of one client network; 0: any.
+    pub connections_per_client: usize,
     /// Fetches from origins for the cache at one time.
     pub fills: usize,
 }
@@ -185,6 +191,8 @@ pub struct Site {
     pub hsts: Option<Hsts>,
     /// `[site.key]`
     pub key: KeyRules,
+    /// `[site.limits]`
+    pub limits: SiteLimits,
     /// `[site.purge]`; `None`: nobody purges on the front door.
     pub purge: Option<SitePurge>,
     /// `[[site.rule]]`, in order.
@@ -213,6 +221,19 @@ pub struct KeyRules {
     pub cookies: Vec<String>,
     /// `http` and `https` are two resources.
     pub scheme: bool,
+}
+
+/// `[site.limits]`: what one client network may do to a site. 0: as much as it likes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SiteLimits {
+    /// Requests at one time.
+    pub requests: usize,
+    /// Requests a second.
+    pub rate: u32,
+    /// As many as may come at once at that rate.
+    pub burst: u32,
+    /// Clients there are never limited.
+    pub never_limited: Vec<IpNet>,
 }
 
 /// `[site.purge]`: who purges on the front door.

@@ -4,13 +4,16 @@
 //! configuration, kinds of outcomes, classes of statuses. Every series therefore exists, at 0,
 //! before the first request, and whoever counts has its handle already: no look-up by name.
 
+mod clients;
 mod origins;
 mod tls;
 
+pub use clients::{Closed, Limit, Refused};
 pub use origins::{OriginGauges, OriginNames};
 pub use tls::Handshake;
 
 use crate::outcome::Outcome;
+use clients::ClientSeries;
 use origins::{OriginSeries, ServerSeries};
 use prometheus::core::Collector;
 use prometheus::{
@@ -114,6 +117,7 @@ pub struct Metrics {
     /// No site's first, then by position; inside by `Outcome::index`.
     requests: Vec<[IntCounter; Outcome::LABELS.len()]>,
     request_seconds: Histogram,
+    clients: ClientSeries,
     /// By position; inside as in `STATUS_CLASSES`.
     origin_requests: Vec<[IntCounter; STATUS_CLASSES.len()]>,
     origin_seconds: Histogram,
@@ -177,6 +181,7 @@ impl Metrics {
              once.",
             &["result"],
         );
+        let clients = ClientSeries::of(&registry, sites);
         let sites = std::iter::once(NO_SITE).chain(sites.iter().map(String::as_str));
         Arc::new(Self {
             requests: sites
@@ -187,6 +192,7 @@ impl Metrics {
                 "brim_request_seconds",
                 "From the arrival of a request's head to the last byte of the answer.",
             ),
+            clients,
             origin_requests: origins
                 .iter()
                 .map(|origin| {
@@ -259,6 +265,31 @@ impl Metrics {
             by_outcome[outcome.index()].inc();
         }
         self.request_seconds.observe(duration.as_secs_f64());
+        if let Outcome::Error(reason) = outcome
+            && let Some(why) = Closed::of_error(reason)
+        {
+            self.clients.closed(why);
+        }
+    }
+
+    /// Connections of clients that are open.
+    pub fn connections(&self) -> &IntGauge {
+        &self.clients.connections
+    }
+
+    /// A connection was given no place.
+    pub fn connection_refused(&self, why: Refused) {
+        self.clients.refused(why);
+    }
+
+    /// A client was waited for long enough, and there is no request to say so.
+    pub fn connection_closed(&self, why: Closed) {
+        self.clients.closed(why);
+    }
+
+    /// A request was not taken; `site` is its position in the configuration.
+    pub fn limited(&self, site: usize, limit: Limit) {
+        self.clients.limited(site, limit);
     }
 
     /// An origin has answered with this status, after this time; `None`: no good answer. `origin`
@@ -522,6 +553,18 @@ mod tests {
             "brim_tls_handshakes_total{result=\"timeout\"}",
             "brim_certificate_reloads_total{result=\"good\"}",
             "brim_certificate_reloads_total{result=\"bad\"}",
+            "brim_connections",
+            "brim_connections_refused_total{reason=\"full\"}",
+            "brim_connections_refused_total{reason=\"client\"}",
+            "brim_connections_refused_total{reason=\"proxy_header\"}",
+            "brim_connections_refused_total{reason=\"not_trusted\"}",
+            "brim_connections_closed_total{reason=\"idle\"}",
+            "brim_connections_closed_total{reason=\"crowded\"}",
+            "brim_connections_closed_total{reason=\"header_timeout\"}",
+            "brim_connections_closed_total{reason=\"body_timeout\"}",
+            "brim_connections_closed_total{reason=\"write_timeout\"}",
+            "brim_limited_total{limit=\"requests\",site=\"a.test\"}",
+            "brim_limited_total{limit=\"rate\",site=\"a.test\"}",
         ] {
             assert!(has(&metrics, &format!("{series} 0")), "{series}");
         }
@@ -546,6 +589,12 @@ mod tests {
         let time = Duration::from_millis(2);
         metrics.request(Some(1), Outcome::Pass(Forward::Bypass), time);
         metrics.request(None, Outcome::Error("bad_request"), time);
+        metrics.request(Some(0), Outcome::Error("head_timeout"), time);
+        metrics.request(Some(0), Outcome::Error("client_stalled"), time);
+        metrics.connections().inc();
+        metrics.connection_refused(Refused::NotTrusted);
+        metrics.connection_closed(Closed::Crowded);
+        metrics.limited(1, Limit::Rate);
         metrics.origin_answer(0, Some(404), Some(time));
         metrics.origin_answer(0, None, None);
         metrics.origin_queue_full(0);
@@ -585,8 +634,15 @@ mod tests {
             "brim_requests_total{outcome=\"pass\",site=\"a\"} 0",
             "brim_requests_total{outcome=\"error\",site=\"none\"} 1",
             "brim_request_seconds_bucket{le=\"0.001\"} 0",
-            "brim_request_seconds_bucket{le=\"0.0025\"} 2",
-            "brim_request_seconds_count 2",
+            "brim_request_seconds_bucket{le=\"0.0025\"} 4",
+            "brim_request_seconds_count 4",
+            "brim_connections 1",
+            "brim_connections_refused_total{reason=\"not_trusted\"} 1",
+            "brim_connections_closed_total{reason=\"crowded\"} 1",
+            "brim_connections_closed_total{reason=\"header_timeout\"} 1",
+            "brim_connections_closed_total{reason=\"write_timeout\"} 1",
+            "brim_limited_total{limit=\"rate\",site=\"b\"} 1",
+            "brim_limited_total{limit=\"rate\",site=\"a\"} 0",
             "brim_origin_requests_total{origin=\"o\",status_class=\"4xx\"} 1",
             "brim_origin_requests_total{origin=\"o\",status_class=\"error\"} 1",
             "brim_origin_seconds_count 1",

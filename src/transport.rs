@@ -1,6 +1,10 @@
 //! One connection, either side's: two halves that read and write with limits of time, and bodies
 //! over them.
 
+mod patience;
+
+pub use patience::Patience;
+
 use crate::wire::body::{BadBody, Decoder, Encoding, Frame, Step};
 use crate::wire::fields::Fields;
 use bytes::{Bytes, BytesMut};
@@ -32,7 +36,7 @@ const PARTS_MAX: usize = 16;
 /// Why nothing more could be read.
 #[derive(Debug)]
 pub enum ReadError {
-    /// Nothing came for this long.
+    /// Nothing came for this long, or too little for longer.
     Stalled,
     /// There was a time for all of it, and it is over.
     Overtime,
@@ -47,7 +51,7 @@ pub enum ReadError {
 /// Why nothing more could be written.
 #[derive(Debug)]
 pub enum WriteError {
-    /// Nothing was taken for this long.
+    /// Nothing was taken for this long, or too little for longer.
     Stalled,
     /// The connection broke.
     Io(io::Error),
@@ -81,16 +85,20 @@ pub struct Reader {
 #[derive(Debug)]
 pub struct Writer<W = WriteHalf<Stream>> {
     half: W,
-    /// How long the other side may take nothing.
-    pub stall_timeout: Duration,
+    /// How long the other side is waited for.
+    pub patience: Patience,
     /// Bytes handed to the other side so far.
     pub sent_bytes: u64,
 }
 
 /// Splits a connection so that both directions can move at once. `buf` was read before.
-pub fn split(stream: Stream, buf: BytesMut, write_stall_timeout: Duration) -> (Reader, Writer) {
+pub fn split(
+    stream: Stream,
+    buf: BytesMut,
+    write_patience: impl Into<Patience>,
+) -> (Reader, Writer) {
     let (read, write) = tokio::io::split(stream);
-    let writer = Writer::new(write, write_stall_timeout);
+    let writer = Writer::new(write, write_patience);
     (Reader { half: read, room: ROOM_BYTES_MIN, buf }, writer)
 }
 
@@ -104,7 +112,7 @@ pub fn join(reader: Reader, writer: Writer) -> (Stream, BytesMut) {
 /// Closes after the last answer: says so, then reads a little of what the other side may still be
 /// sending. A connection closed with bytes unread is reset, and the reset can overtake the answer.
 pub async fn close(mut reader: Reader, mut writer: Writer) {
-    let _ = in_time(DRAINED_FOR_MAX, writer.half.shutdown()).await;
+    let _ = timeout(DRAINED_FOR_MAX, writer.half.shutdown()).await;
     let mut drained = 0;
     let drain = async {
         while drained < DRAINED_BYTES_MAX {
@@ -133,16 +141,21 @@ pub fn reset(reader: Reader, writer: Writer) {
 impl Reader {
     /// Waits for more bytes and appends them; 0 when the other side has closed.
     pub async fn fill(&mut self, stall_timeout: Duration) -> Result<usize, ReadError> {
+        self.fill_patiently(&mut stall_timeout.into()).await
+    }
+
+    async fn fill_patiently(&mut self, patience: &mut Patience) -> Result<usize, ReadError> {
         self.buf.reserve(self.room);
-        match timeout(stall_timeout, self.half.read_buf(&mut self.buf)).await {
-            Ok(Ok(read)) => {
+        match patience.wait(self.half.read_buf(&mut self.buf)).await {
+            Some(Ok(read)) => {
+                patience.moved(read);
                 if read >= self.room {
                     self.room = (self.room * 4).min(ROOM_BYTES_MAX);
                 }
                 Ok(read)
             }
-            Ok(Err(error)) => Err(ReadError::Io(error)),
-            Err(_) => Err(ReadError::Stalled),
+            Some(Err(error)) => Err(ReadError::Io(error)),
+            None => Err(ReadError::Stalled),
         }
     }
 }
@@ -163,8 +176,8 @@ pub async fn broken(reader: &Mutex<Reader>) {
 
 impl<W: AsyncWrite + Unpin> Writer<W> {
     /// Writes to `to`.
-    pub fn new(to: W, stall_timeout: Duration) -> Self {
-        Self { half: to, stall_timeout, sent_bytes: 0 }
+    pub fn new(to: W, patience: impl Into<Patience>) -> Self {
+        Self { half: to, patience: patience.into(), sent_bytes: 0 }
     }
 
     /// Writes all parts, in one system call where the other side takes them.
@@ -172,7 +185,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         for parts in parts.chunks(PARTS_MAX) {
             self.write_some(parts).await?;
         }
-        in_time(self.stall_timeout, self.half.flush()).await
+        in_time(&mut self.patience, self.half.flush()).await
     }
 
     async fn write_some(&mut self, parts: &[&[u8]]) -> Result<(), WriteError> {
@@ -183,11 +196,12 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         let mut slices = &mut slices[..parts.len()];
         let mut left: usize = parts.iter().map(|part| part.len()).sum();
         while left > 0 {
-            let written = in_time(self.stall_timeout, self.half.write_vectored(slices)).await?;
+            let written = in_time(&mut self.patience, self.half.write_vectored(slices)).await?;
             if written == 0 {
                 return Err(WriteError::Io(io::ErrorKind::WriteZero.into()));
             }
             left -= written;
+            self.patience.moved(written);
             self.sent_bytes += written as u64;
             IoSlice::advance_slices(&mut slices, written);
         }
@@ -207,17 +221,17 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
 
     /// Tells the other side that nothing more will come.
     pub async fn shutdown(&mut self) {
-        let _ = in_time(self.stall_timeout, self.half.shutdown()).await;
+        let _ = in_time(&mut self.patience, self.half.shutdown()).await;
     }
 }
 
 async fn in_time<T>(
-    limit: Duration,
+    patience: &mut Patience,
     work: impl Future<Output = io::Result<T>>,
 ) -> Result<T, WriteError> {
-    match timeout(limit, work).await {
-        Ok(result) => result.map_err(WriteError::Io),
-        Err(_) => Err(WriteError::Stalled),
+    match patience.wait(work).await {
+        Some(result) => result.map_err(WriteError::Io),
+        None => Err(WriteError::Stalled),
     }
 }
 
@@ -257,7 +271,7 @@ impl Sink for Outgoing<'_> {
 #[derive(Debug)]
 pub struct BodyReader {
     decoder: Decoder,
-    stall_timeout: Duration,
+    patience: Patience,
     has_begun: Arc<AtomicBool>,
     /// Content read ahead, and the trailers behind it.
     ahead: BytesMut,
@@ -268,10 +282,10 @@ pub struct BodyReader {
 
 impl BodyReader {
     /// A body that `decoder` frames.
-    pub fn new(decoder: Decoder, stall_timeout: Duration) -> Self {
-        let ahead = BytesMut::new();
+    pub fn new(decoder: Decoder, patience: impl Into<Patience>) -> Self {
+        let (patience, ahead) = (patience.into(), BytesMut::new());
         let has_begun = Arc::default();
-        Self { decoder, stall_timeout, has_begun, ahead, trailers_ahead: None, bad: None }
+        Self { decoder, patience, has_begun, ahead, trailers_ahead: None, bad: None }
     }
 
     /// Whether everything was read and handed out.
@@ -303,7 +317,8 @@ impl BodyReader {
                 Step::Done => return Ok(None),
                 Step::More => {}
             }
-            if from.fill(self.stall_timeout).await? == 0 && !self.decoder.end_of_stream() {
+            let read = from.fill_patiently(&mut self.patience).await?;
+            if read == 0 && !self.decoder.end_of_stream() {
                 return Err(ReadError::Closed);
             }
         }

@@ -1,4 +1,5 @@
-//! HTTP as the bytes of HTTP/1.1: one strict reading of a message, for both directions.
+//! HTTP as the bytes of HTTP/1.1: one strict reading of a message, for both directions; and what
+//! balancers say before it.
 //!
 //! Nothing here does I/O or knows the time. Whatever two parsers could read in two ways is refused
 //! here, once, so that no other part of the house has to ask how a message was meant (promise 6).
@@ -8,6 +9,7 @@ pub mod body;
 pub mod fields;
 pub mod http2;
 pub mod names;
+pub mod proxy;
 pub mod request;
 pub mod response;
 

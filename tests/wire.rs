@@ -6,10 +6,12 @@ mod bounded;
 #[allow(dead_code, reason = "tests/rules runs the others")]
 mod entries;
 
+use brim::wire::proxy::{self, BadHeader, Step};
 use brim::wire::request::{BadRequest, Parser};
 use brim::wire::{Framing, HeadLimits, authority};
 use bytes::BytesMut;
 use proptest::prelude::*;
+use std::net::IpAddr;
 use std::time::Duration;
 
 fn fuzz(name: &str, entry: fn(&[u8])) {
@@ -43,6 +45,96 @@ fn a_response_head_has_one_meaning_whatever_the_bytes() {
 #[test]
 fn a_chunked_body_has_one_meaning_whatever_the_bytes() {
     fuzz("chunked_body", entries::chunked_body);
+}
+
+#[test]
+fn a_proxy_header_has_one_meaning_and_one_end_whatever_the_bytes() {
+    const WORDS: &[&str] =
+        &["PROXY ", "TCP4 ", "TCP6 ", "UNKNOWN", "192.0.2.1 ", "::1 ", " 0", "\r\n", "QUIT\n"];
+    bounded::fuzz("proxy_header", WORDS, Duration::from_secs(5), entries::proxy_header);
+}
+
+/// What is said of the client, and what is left of the bytes.
+fn read_proxy_header(bytes: &[u8]) -> Result<(Option<IpAddr>, &[u8]), BadHeader> {
+    let mut have = 0;
+    loop {
+        match proxy::read(&bytes[..have])? {
+            Step::Done(client) => return Ok((client, &bytes[have..])),
+            Step::More(missing) => have += missing,
+        }
+        assert!(have <= bytes.len(), "more is asked for than there is");
+    }
+}
+
+fn binary_proxy_header(command: u8, family: u8, addresses: &[u8]) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+    header.extend([command, family]);
+    header.extend(u16::try_from(addresses.len()).expect("a length").to_be_bytes());
+    header.extend(addresses);
+    header
+}
+
+#[test]
+fn what_no_proxy_header_says_is_refused() {
+    let line = |text: &str| read_proxy_header(text.as_bytes()).map(|(client, _)| client);
+    for text in [
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1\r\n..",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1 2 3\r\n",
+        "PROXY TCP4 192.0.2.1  192.0.2.2 1 2\r\n",
+        "PROXY TCP4  192.0.2.1 192.0.2.2 1 2\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1 2 \r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 01 2\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 +1 2\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1 65536\r\n",
+        "PROXY TCP4 192.0.2.001 192.0.2.2 1 2\r\n",
+        "PROXY TCP4 192.0.2.256 192.0.2.2 1 2\r\n",
+        "PROXY TCP4 ::1 ::2 1 2\r\n..........",
+        "PROXY TCP6 192.0.2.1 192.0.2.2 1 2\r\n",
+        "PROXY TCP6 fe80::1%eth0 ::2 1 2\r\n..",
+        "PROXY TCP5 192.0.2.1 192.0.2.2 1 2\r\n",
+        "PROXY tcp4 192.0.2.1 192.0.2.2 1 2\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\n..",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r..",
+        "PROXY TCP4\r\n....................",
+        "PROXY UNKNOWNS\r\n..",
+        "PROXY UNKNOWN\n..",
+    ] {
+        assert_eq!(line(text), Err(BadHeader::Malformed), "{text:?}");
+    }
+    for text in
+        ["GET / HTTP/1.1\r\n", "proxy TCP4 ....", "PROXYTCP4 1.2.3.4 5", "\x16\x03\x01............"]
+    {
+        assert_eq!(line(text), Err(BadHeader::Missing), "{text:?}");
+    }
+    let longest = format!("PROXY UNKNOWN {}\r\n", "x".repeat(107 - 16));
+    assert_eq!(line(&longest), Ok(None));
+    let longer = format!("PROXY UNKNOWN {}\r\n", "x".repeat(107 - 15));
+    assert_eq!(line(&longer), Err(BadHeader::TooLong));
+    assert_eq!(line("PROXY UNKNOWN\r\n"), Ok(None));
+    let binary = |command, family, length: usize| {
+        let header = binary_proxy_header(command, family, &vec![1; length]);
+        read_proxy_header(&header).map(|(client, _)| client)
+    };
+    for (command, family, length) in [
+        (0x11, 0x11, 12),
+        (0x22, 0x11, 12),
+        (0x21, 0x41, 12),
+        (0x21, 0x13, 12),
+        (0x21, 0x11, 11),
+        (0x21, 0x21, 35),
+        (0x21, 0x31, 215),
+    ] {
+        let read = binary(command, family, length);
+        assert_eq!(read, Err(BadHeader::Malformed), "{command:#x} {family:#x} {length}");
+    }
+    assert_eq!(binary(0x21, 0x11, 4081), Err(BadHeader::TooLong));
+    assert_eq!(binary(0x21, 0x11, 4080), Ok(Some([1, 1, 1, 1].into())));
+    // Whoever speaks for itself or has no address of this kind.
+    for (command, family, length) in
+        [(0x20, 0x11, 12), (0x20, 0xff, 0), (0x21, 0x00, 0), (0x21, 0x31, 216), (0x21, 0x12, 12)]
+    {
+        assert_eq!(binary(command, family, length), Ok(None), "{command:#x} {family:#x}");
+    }
 }
 
 /// A name or an address, as Host fields have them.
@@ -91,6 +183,34 @@ proptest! {
         let read: Vec<_> = head.fields.iter().skip(1).take(fields.len()).collect();
         let written: Vec<_> = fields.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
         prop_assert_eq!(read, written);
+    }
+
+    #[test]
+    fn a_proxy_header_is_read_back_as_it_was_written_and_nothing_behind_it(
+        client in any::<IpAddr>(),
+        is_binary in any::<bool>(),
+        ports in any::<(u16, u16)>(),
+        additions in proptest::collection::vec(any::<u8>(), 0..100),
+        rest in proptest::collection::vec(any::<u8>(), 0..50),
+    ) {
+        let mut bytes = match (is_binary, client) {
+            (true, IpAddr::V4(address)) => {
+                let addresses = [&address.octets()[..], &[0; 8], &additions].concat();
+                binary_proxy_header(0x21, 0x11, &addresses)
+            }
+            (true, IpAddr::V6(address)) => {
+                let addresses = [&address.octets()[..], &[0; 20], &additions].concat();
+                binary_proxy_header(0x21, 0x21, &addresses)
+            }
+            (false, _) => {
+                let family = if client.is_ipv4() { "TCP4" } else { "TCP6" };
+                format!("PROXY {family} {client} {client} {} {}\r\n", ports.0, ports.1).into_bytes()
+            }
+        };
+        bytes.extend_from_slice(&rest);
+        let (read, left) = read_proxy_header(&bytes).expect("good");
+        prop_assert_eq!(read, Some(client.to_canonical()));
+        prop_assert_eq!(left, &rest[..]);
     }
 
     #[test]

@@ -74,8 +74,10 @@ fn read_all<'t>(
 fn server(mut section: Section<'_>, folder: &Path) -> Server {
     let mut limits_section = section.section("limits");
     let limits = limits(&mut limits_section);
+    let never_limited = networks(&mut limits_section, "allow");
     limits_section.finish();
-    let (listeners, admin) = listeners::listeners(&mut section);
+    let trusted_proxies = networks(&mut section, "trusted_proxies");
+    let (listeners, admin) = listeners::listeners(&mut section, &trusted_proxies);
     let tls = tls::tls(section.section("tls"), folder);
     let server = Server {
         listeners,
@@ -88,14 +90,17 @@ fn server(mut section: Section<'_>, folder: &Path) -> Server {
         )),
         https_port: section.optional("https_port", values::port),
         tls,
-        trusted_proxies: section
-            .list("trusted_proxies", values::network)
-            .map_or_else(Vec::new, Found::values),
+        trusted_proxies,
         shutdown_timeout: section.or("shutdown_timeout", SHUTDOWN_TIMEOUT, values::duration),
         limits,
+        never_limited,
     };
     section.finish();
     server
+}
+
+fn networks(section: &mut Section<'_>, key: &'static str) -> Vec<IpNet> {
+    section.list(key, values::network).map_or_else(Vec::new, Found::values)
 }
 
 fn limits(section: &mut Section<'_>) -> Limits {
@@ -138,7 +143,9 @@ fn limits(section: &mut Section<'_>) -> Limits {
         write_timeout: time("write_timeout", 60),
         upgrade_idle_timeout: time("upgrade_idle_timeout", 600),
         head,
+        rate_min: section.or("rate_min", 64, values::size),
         connections: section.or("connections", 65536, values::count_above_zero),
+        connections_per_client: section.or("connections_per_client", 16384, values::at_one_time),
         streams: section.or("streams", 100, values::streams),
         fills: section.or("fills", 16384, values::count_above_zero),
     }
@@ -223,6 +230,7 @@ fn site(mut section: Section<'_>, position: usize, origins: &[Option<&Found<Stri
         scheme: key.or("scheme", false, values::boolean),
     };
     key.finish();
+    let limits = site_limits(section.section("limits"));
     let purge = purge(section.section("purge"));
     let heuristic_freshness = section.or("heuristic_freshness", true, values::boolean);
     let strip_set_cookie = section.or("strip_set_cookie", false, values::boolean);
@@ -250,10 +258,24 @@ fn site(mut section: Section<'_>, position: usize, origins: &[Option<&Found<Stri
         redirect_to_https: redirect_to_https.as_ref().is_some_and(|found| found.value),
         hsts,
         key: key_rules,
+        limits,
         purge,
         rules,
     });
     ReadSite { hosts, host_header, redirect_to_https, hsts: hsts_place, site }
+}
+
+fn site_limits(mut section: Section<'_>) -> SiteLimits {
+    let requests = section.or("requests_per_client", 4096, values::at_one_time);
+    let rate = section.or("rate", 0, values::a_second);
+    let burst = section.found("burst", values::a_second_above_zero);
+    if let Some(burst) = burst.as_ref().filter(|_| rate == 0) {
+        section.warn(burst, "it does nothing without a `rate`");
+    }
+    let burst = burst.map_or(rate.max(1), |found| found.value);
+    let never_limited = networks(&mut section, "allow");
+    section.finish();
+    SiteLimits { requests, rate, burst, never_limited }
 }
 
 fn purge(mut section: Section<'_>) -> Option<SitePurge> {
@@ -261,7 +283,7 @@ fn purge(mut section: Section<'_>) -> Option<SitePurge> {
         return None;
     }
     let purge = SitePurge {
-        networks: section.list("networks", values::network).map_or_else(Vec::new, Found::values),
+        networks: networks(&mut section, "networks"),
         token: section.or("token", false, values::boolean),
     };
     if purge == SitePurge::default() {

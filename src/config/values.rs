@@ -174,6 +174,17 @@ pub(super) fn at_one_time_above_zero(value: &DeValue<'_>) -> Value<usize> {
     number.ok_or_else(|| format!("a whole number from 1 to {AT_ONE_TIME_MAX}"))
 }
 
+/// Requests a second: a rate beyond what any machine answers is none.
+pub(super) fn a_second(value: &DeValue<'_>) -> Value<u32> {
+    let number = at_one_time(value).ok().and_then(|number| u32::try_from(number).ok());
+    number.ok_or_else(|| format!("a whole number up to {AT_ONE_TIME_MAX}"))
+}
+
+pub(super) fn a_second_above_zero(value: &DeValue<'_>) -> Value<u32> {
+    let number = a_second(value).ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("a whole number from 1 to {AT_ONE_TIME_MAX}"))
+}
+
 pub(super) fn percent(value: &DeValue<'_>) -> Value<u32> {
     let percent = count(value).ok().and_then(|percent| u32::try_from(percent).ok());
     let percent = percent.filter(|percent| *percent <= 100);

@@ -33,6 +33,16 @@ impl From<WriteError> for Ended {
     }
 }
 
+impl Ended {
+    /// An answer of the edge's own that could not be sent.
+    pub(super) fn of_own(error: WriteError) -> Self {
+        match error {
+            WriteError::Stalled => error.into(),
+            WriteError::Io(_) => Self::Cut,
+        }
+    }
+}
+
 /// Where an answer goes.
 pub(super) trait Reply: Sink {
     /// Sends an interim head (1xx).

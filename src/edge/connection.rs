@@ -5,7 +5,9 @@ use super::door::{Edge, Visitor};
 use super::http1::{self, Http1Reply};
 use super::own::{Own, Recipient};
 use super::route::{Arrival, Route, Said};
+use super::seats::RESTS_AFTER;
 use crate::access_log::Record;
+use crate::metrics::Closed;
 use crate::rules::key::Key;
 use crate::transport;
 use crate::wire::Version;
@@ -14,13 +16,17 @@ use crate::wire::request::{Parser, RequestHead};
 use bytes::BytesMut;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
+use std::io;
 use std::net::IpAddr;
 use std::time::SystemTime;
 use tokio::io::AsyncReadExt;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 /// Room for the head that most clients send; more is made as it comes.
 const HEAD_BYTES_USUAL: usize = 4096;
+/// The same while nothing is sent for long.
+const HEAD_BYTES_AT_REST: usize = 128;
+
 /// The next thing that a client did.
 enum Next {
     Request(Box<RequestHead>),
@@ -77,23 +83,58 @@ impl Edge {
             }
             // The empty line that old clients send after a body is not the beginning of a head.
             let is_idle = buf.is_empty() || &buf[..] == b"\r\n";
-            let now = tokio::time::Instant::now();
-            let until = if is_idle {
-                now + limits.idle_timeout
+            let read = if is_idle {
+                tokio::select! {
+                    biased;
+                    read = self.idle(stream, buf) => read,
+                    _ = shutdown.wait_for(|down| *down) => return Next::Gone,
+                }
             } else {
-                *deadline.get_or_insert(now + limits.header_timeout)
-            };
-            buf.reserve(HEAD_BYTES_USUAL);
-            let read = tokio::select! {
-                biased;
-                read = timeout_at(until, stream.read_buf(buf)) => read,
-                _ = shutdown.wait_for(|down| *down), if is_idle => return Next::Gone,
+                let from_now = || tokio::time::Instant::now() + limits.header_timeout;
+                let until = *deadline.get_or_insert_with(from_now);
+                buf.reserve(HEAD_BYTES_USUAL);
+                timeout_at(until, stream.read_buf(buf)).await.map_err(|_| Closed::HeaderTimeout)
             };
             match read {
                 Ok(Ok(bytes)) if bytes > 0 => {}
-                Err(_) if !is_idle => return Next::Refused { own: Own::HeadTimeout, wants_body },
-                Ok(_) | Err(_) => return Next::Gone,
+                Err(Closed::HeaderTimeout) => {
+                    return Next::Refused { own: Own::HeadTimeout, wants_body };
+                }
+                Ok(_) => return Next::Gone,
+                Err(why) => {
+                    self.log.metrics().connection_closed(why);
+                    return Next::Gone;
+                }
             }
+        }
+    }
+
+    /// Waits for the first bytes of a head, for as long as there is room for who waits.
+    async fn idle(
+        &self,
+        stream: &mut Stream,
+        buf: &mut BytesMut,
+    ) -> Result<io::Result<usize>, Closed> {
+        let idle_timeout = self.settings.server.limits.idle_timeout;
+        buf.reserve(HEAD_BYTES_USUAL);
+        let soon = idle_timeout.min(RESTS_AFTER);
+        if let Ok(read) = timeout(soon, stream.read_buf(buf)).await {
+            return Ok(read);
+        }
+        let left = idle_timeout.saturating_sub(soon);
+        if left.is_zero() {
+            return Err(Closed::Idle);
+        }
+        let mut seat = self.seats.take();
+        // Many wait for long: each with little room.
+        let begun = buf.split();
+        *buf = BytesMut::with_capacity(HEAD_BYTES_AT_REST);
+        buf.extend_from_slice(&begun);
+        drop(begun);
+        tokio::select! {
+            biased;
+            read = timeout(left, stream.read_buf(buf)) => read.map_err(|_| Closed::Idle),
+            () = seat.is_needed() => Err(Closed::Crowded),
         }
     }
 
@@ -110,7 +151,9 @@ impl Edge {
         let client = self.client_of(head, visitor);
         let mut recording = self.log.begin(Record::new(now, client, Some(head)));
         let record = &mut recording.record;
-        match self.route(Arrival { head, visitor, client, now, shutdown }, key, record).await {
+        let arrival = Arrival { head, visitor, client, now, shutdown };
+        let (route, _place) = self.route(arrival, key, record).await;
+        match route {
             Route::Ourselves(said, hsts) => {
                 let mut buf = buf;
                 // A body that is not all there would be taken for the next request.
@@ -121,7 +164,8 @@ impl Edge {
                 self.say(stream, buf, &said, to, record).await
             }
             Route::Cache(exchange) => http1::serve(exchange, stream, buf, record).await,
-            Route::Around(job) => http1::pass(job, stream, buf, record).await,
+            // What few requests need is no part of what every idle connection takes.
+            Route::Around(job) => Box::pin(http1::pass(job, stream, buf, record)).await,
         }
     }
 
@@ -148,13 +192,13 @@ impl Edge {
         to: Recipient<'_>,
         record: &mut Record,
     ) -> Option<(Stream, BytesMut)> {
-        let limit = self.settings.server.limits.write_timeout;
-        let (reader, writer) = transport::split(stream, buf, limit);
+        let patience = http1::patience(&self.settings.server.limits);
+        let (reader, writer) = transport::split(stream, buf, patience);
         let mut reply = Http1Reply::new(writer, None);
         let sent = said.send(&mut reply, to, record).await;
         let writer = reply.writer;
         record.is_answered(writer.sent_bytes);
-        let ended = if sent.is_ok() { Ended::Sent(to.persistent) } else { Ended::Cut };
+        let ended = sent.map_or_else(Ended::of_own, |()| Ended::Sent(to.persistent));
         http1::close(ended, reader, writer, record).await
     }
 }

@@ -1,28 +1,37 @@
 //! From an accepted socket to a connection that speaks HTTP: whether there is a place for it, who is
 //! at its other end, and over what it speaks.
 
+use super::guards::{Guards, Place};
 use super::http2;
 use super::own::Own;
+use super::proxy_protocol;
+use super::seats::Seats;
 use super::tls::{Insecure, Tls};
 use crate::access_log::AccessLog;
 use crate::admin::gatekeeper::Gatekeeper;
 use crate::config::{Listener, Settings};
 use crate::engine::Engine;
+use crate::metrics::Refused;
 use crate::rules::site::SiteMap;
 use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
+use prometheus::IntGauge;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 /// Clients told at one time that there are too many connections.
 const REFUSALS_MAX: usize = 256;
+
+/// How long a connection that was asked to give way may take to do so.
+const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 
 /// Everything that a connection needs to answer its requests.
 pub struct Edge {
@@ -39,6 +48,8 @@ pub struct Edge {
     places: Semaphore,
     /// Clients beyond those places that are being told so.
     refusals: Semaphore,
+    pub(super) seats: Seats,
+    pub(super) guards: Guards,
 }
 
 /// Who is at the other end of a connection, and over what.
@@ -79,8 +90,21 @@ impl Edge {
     ) -> Self {
         let places = settings.server.limits.connections.min(Semaphore::MAX_PERMITS);
         let (places, refusals) = (Semaphore::new(places), Semaphore::new(REFUSALS_MAX));
-        let listeners = OnceLock::new();
-        Self { settings, engine, sites, gatekeeper, log, tls, running, listeners, places, refusals }
+        let guards = Guards::new(settings.clone(), log.metrics().clone());
+        Self {
+            settings,
+            engine,
+            sites,
+            gatekeeper,
+            log,
+            tls,
+            running,
+            listeners: OnceLock::new(),
+            places,
+            refusals,
+            seats: Seats::default(),
+            guards,
+        }
     }
 
     /// Its listeners came to be bound to these addresses, in the order of the configuration.
@@ -104,15 +128,36 @@ impl Edge {
         let Some(listener) = local.and_then(|local| self.listener(local)) else {
             return tracing::error!(?local, "a connection through no known listener");
         };
-        let Ok(_place) = self.places.try_acquire() else {
-            // In a flood the rest is closed without a word, as is who would not understand it.
-            if let Some(_refusal) = self.refusals.try_acquire().ok().filter(|_| !listener.tls) {
-                let own = Own::TooManyConnections;
-                self.refuse(stream, BytesMut::new(), peer, own, true).await;
-            }
-            return;
+        let metrics = self.log.metrics();
+        if listener.proxy_protocol && !self.trusts(peer) {
+            tracing::debug!(%peer, "no trusted proxy, and a PROXY header is due");
+            return metrics.connection_refused(Refused::NotTrusted);
+        }
+        // Who holds the connection is the client, or somebody who is never limited. Whoever has enough
+        // is turned away before anybody gives way to it.
+        let Some(_place_of_peer) = self.guards.connection(peer) else {
+            let own = Own::TooManyOfClient;
+            return self.turn_away(stream, listener, peer, own, Refused::Client).await;
         };
-        let mut visitor = Visitor { peer, scheme: "http", client_certificate: None };
+        let Some(_place) = self.place().await else {
+            let own = Own::TooManyConnections;
+            return self.turn_away(stream, listener, peer, own, Refused::Full).await;
+        };
+        let _open = Open::new(metrics.connections());
+        let (client, place_of_client) = if listener.proxy_protocol {
+            match self.client(&mut stream, peer, shutdown).await {
+                Ok(client) => (client, self.guards.connection(client)),
+                Err(Some(why)) => return metrics.connection_refused(why),
+                Err(None) => return,
+            }
+        } else {
+            (peer, Some(Place::uncounted()))
+        };
+        let Some(_place_of_client) = place_of_client else {
+            let own = Own::TooManyOfClient;
+            return self.turn_away(stream, listener, client, own, Refused::Client).await;
+        };
+        let mut visitor = Visitor { peer: client, scheme: "http", client_certificate: None };
         let mut buf = BytesMut::new();
         let is_http2;
         if let Some(tls) = self.tls.as_ref().filter(|_| listener.tls) {
@@ -123,7 +168,7 @@ impl Edge {
                     (stream, is_http2) = (secured.stream, secured.is_http2);
                 }
                 Err(Insecure::Plain(stream)) => {
-                    return self.refuse(stream, buf, peer, Own::NoTls, true).await;
+                    return self.refuse(stream, buf, client, Own::NoTls, true).await;
                 }
                 Err(Insecure::Closed) => return,
             }
@@ -131,7 +176,8 @@ impl Edge {
             is_http2 = listener.h2c && self.begins_http2(&mut stream, &mut buf, shutdown).await;
         }
         if is_http2 {
-            http2::serve(self, stream, buf, visitor, shutdown).await;
+            // What few connections need is no part of what every idle one takes.
+            Box::pin(http2::serve(self, stream, buf, visitor, shutdown)).await;
         } else {
             self.serve(stream, buf, visitor, shutdown).await;
         }
@@ -167,6 +213,61 @@ impl Edge {
         self.settings.server.https_port.or_else(bound).unwrap_or(443)
     }
 
+    /// A place, if need be that of somebody who is idle.
+    async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(place) = self.places.try_acquire() {
+            return Some(place);
+        }
+        // No more wait at one time than have been asked to leave.
+        if !self.seats.make_room() {
+            return None;
+        }
+        timeout(LEAVES_WITHIN, self.places.acquire()).await.ok()?.ok()
+    }
+
+    /// Tells whoever understands it that there is no place.
+    async fn turn_away(
+        &self,
+        stream: Stream,
+        listener: &Listener,
+        peer: IpAddr,
+        own: Own,
+        why: Refused,
+    ) {
+        self.log.metrics().connection_refused(why);
+        // In a flood the rest is closed without a word, as is who would not understand it.
+        if let Some(_refusal) = self.refusals.try_acquire().ok().filter(|_| !listener.tls) {
+            self.refuse(stream, BytesMut::new(), peer, own, true).await;
+        }
+    }
+
+    fn trusts(&self, peer: IpAddr) -> bool {
+        self.settings.server.trusted_proxies.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Whom a trusted proxy's PROXY header names, or the proxy itself. An error without a reason is
+    /// the end of the edge.
+    async fn client(
+        &self,
+        stream: &mut Stream,
+        peer: IpAddr,
+        shutdown: &mut ShutdownWatch,
+    ) -> Result<IpAddr, Option<Refused>> {
+        let limit = self.settings.server.limits.header_timeout;
+        let read = tokio::select! {
+            biased;
+            read = timeout(limit, proxy_protocol::read(stream)) => read,
+            _ = shutdown.wait_for(|down| *down) => return Err(None),
+        };
+        let why = match read {
+            Ok(Ok(client)) => return Ok(client.unwrap_or(peer)),
+            Ok(Err(missing)) => missing.explain(),
+            Err(_) => "its PROXY header did not arrive in time",
+        };
+        tracing::debug!(%peer, why, "a trusted proxy did not say who its client is");
+        Err(Some(Refused::ProxyHeader))
+    }
+
     /// The one that takes connections to this address.
     fn listener(&self, local: SocketAddr) -> Option<&Listener> {
         let takes = |listener: &&Listener| {
@@ -175,5 +276,21 @@ impl Edge {
                 && (listener.address.ip().is_unspecified() || listener.address.ip() == local.ip())
         };
         self.listeners.get()?.iter().find(takes)
+    }
+}
+
+/// A connection that is counted as open.
+struct Open<'m>(&'m IntGauge);
+
+impl<'m> Open<'m> {
+    fn new(connections: &'m IntGauge) -> Self {
+        connections.inc();
+        Self(connections)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

@@ -5,9 +5,12 @@ use super::pass::Job;
 use super::serve::Exchange;
 use super::tunnel;
 use crate::access_log::Record;
+use crate::config::Limits;
 use crate::engine::{PIECES_MAX, Pieces};
 use crate::outcome::Outcome;
-use crate::transport::{self, BodyReader, ReadError, Reader, Sink, Source, WriteError, Writer};
+use crate::transport::{
+    self, BodyReader, Patience, ReadError, Reader, Sink, Source, WriteError, Writer,
+};
 use crate::wire::Framing;
 use crate::wire::body::{Decoder, Encoding, Frame, Sender};
 use bytes::BytesMut;
@@ -145,23 +148,23 @@ pub(super) async fn serve(
     buf: BytesMut,
     record: &mut Record,
 ) -> Option<(Stream, BytesMut)> {
-    let write_timeout = exchange.limits.write_timeout;
+    let patience = patience(exchange.limits);
     // The way of most requests: nothing is waited for but the client's own socket.
-    let mut reply = Http1Reply::new(Writer::new(&mut stream, write_timeout), None);
+    let mut reply = Http1Reply::new(Writer::new(&mut stream, patience), None);
     let ended = match exchange.at_once(&mut reply, record).await {
         Ok(ended) => {
             record.is_answered(reply.sent_bytes());
             if matches!(ended, Ended::Sent(true)) {
                 return Some((stream, buf));
             }
-            let (reader, writer) = transport::split(stream, buf, write_timeout);
+            let (reader, writer) = transport::split(stream, buf, patience);
             return close(ended, reader, writer, record).await;
         }
         Err(found) => {
-            let (reader, writer) = transport::split(stream, buf, write_timeout);
+            let (reader, writer) = transport::split(stream, buf, patience);
             let reader = Mutex::new(reader);
             let mut reply = Http1Reply::new(writer, Some(&reader));
-            let ended = exchange.fetched(found, &mut reply, record).await;
+            let ended = Box::pin(exchange.fetched(found, &mut reply, record)).await;
             let writer = reply.writer;
             (ended, reader.into_inner(), writer)
         }
@@ -179,11 +182,13 @@ pub(super) async fn pass(
     record: &mut Record,
 ) -> Option<(Stream, BytesMut)> {
     let limits = job.limits;
-    let (reader, writer) = transport::split(stream, buf, limits.write_timeout);
+    let (reader, writer) = transport::split(stream, buf, patience(limits));
     let reader = Mutex::new(reader);
     let decoder = Decoder::new(job.head.framing, Sender::Client, limits.head);
-    let mut body =
-        Http1Body { body: BodyReader::new(decoder, limits.body_timeout), reader: &reader };
+    let mut body = Http1Body {
+        body: BodyReader::new(decoder, Patience::new(limits.body_timeout, limits.rate_min)),
+        reader: &reader,
+    };
     let mut reply = Http1Reply::new(writer, Some(&reader));
     let ended = job.answer(&mut reply, &mut body, record).await;
     let mut writer = reply.writer;
@@ -200,6 +205,11 @@ pub(super) async fn pass(
     };
     record.is_answered(writer.sent_bytes);
     close(ended, reader, writer, record).await
+}
+
+/// With a client that takes its answer.
+pub(super) fn patience(limits: &Limits) -> Patience {
+    Patience::new(limits.write_timeout, limits.rate_min)
 }
 
 /// What becomes of the connection.

@@ -3,6 +3,7 @@
 use super::client::Reply;
 use super::shape::{Story, put};
 use crate::access_log::Record;
+use crate::metrics::Limit;
 use crate::outcome::{Forward, Outcome};
 use crate::rules::loops::Looped;
 use crate::transport::WriteError;
@@ -30,6 +31,10 @@ pub(super) enum Own {
     TooManyConnections,
     /// The client speaks without TLS where there is nothing else.
     NoTls,
+    /// There are as many of its network as there may be.
+    TooManyOfClient,
+    /// Its network has asked for too much, at one time or of late; when it may ask again.
+    TooManyRequests(Limit, Duration),
     /// It has come round.
     Looped(Looped),
     /// OPTIONS that may be forwarded no further (RFC 9110, section 7.6.2).
@@ -80,6 +85,14 @@ impl Own {
                 (503, "there are too many connections", Outcome::Error("too_many_connections"))
             }
             Self::NoTls => (400, "this port speaks TLS: use https", Outcome::Error("no_tls")),
+            Self::TooManyOfClient => {
+                let sentence = "there are too many connections from this network";
+                (429, sentence, Outcome::Error("too_many_connections"))
+            }
+            Self::TooManyRequests(_, _) => {
+                let sentence = "there are too many requests from this network";
+                (429, sentence, Outcome::Error("too_many_requests"))
+            }
             Self::Looped(looped) => (508, looped.explain(), Outcome::Error("loop")),
             Self::LastStop => (200, "", Outcome::Edge),
             Self::Origin(fault, _) => {
@@ -142,12 +155,12 @@ impl Own {
         let lines: Cow<'static, str> = match self {
             Self::NoSuchPart(total) => format!("Content-Range: bytes */{total}\r\n").into(),
             Self::TokenNeeded => "WWW-Authenticate: Bearer\r\n".into(),
-            Self::TooManyTokens(wait) => {
+            Self::TooManyTokens(wait) | Self::TooManyRequests(_, wait) => {
                 let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
                 format!("Retry-After: {}\r\n", seconds.max(1)).into()
             }
             _ if matches!(status, 200 | 405) => ALLOW.into(),
-            _ if status == 503 => SOON.into(),
+            _ if matches!(status, 429 | 503) => SOON.into(),
             _ => "".into(),
         };
         let story = to.story.map_or_else(|| self.story(outcome), |(story, _)| story);
@@ -159,6 +172,13 @@ impl Own {
             Self::Origin(fault, Some(forward)) => {
                 let detail = Some(fault.label());
                 Story { detail, ..Story::new(Outcome::Miss(forward)) }
+            }
+            Self::TooManyRequests(limit, _) => {
+                let detail = match limit {
+                    Limit::Requests => "client-requests",
+                    Limit::Rate => "client-rate",
+                };
+                Story { detail: Some(detail), ..Story::new(outcome) }
             }
             Self::OnlyIfCached => Story { detail: Some("only-if-cached"), ..Story::new(outcome) },
             _ => Story::new(outcome),

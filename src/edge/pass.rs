@@ -434,11 +434,7 @@ impl Job<'_> {
         let persistent = self.client_may_stay() && was_read && own.leaves_framing();
         let to = Recipient::of(self.head, persistent, self.site.hsts_line(self.scheme));
         let sent = own.send(client.reply, to, record).await;
-        match sent {
-            Ok(()) => Ended::Sent(persistent),
-            // What it would have said is noted.
-            Err(_) => Ended::Cut,
-        }
+        sent.map_or_else(Ended::of_own, |()| Ended::Sent(persistent))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::client::Reply;
 use super::door::{Edge, Visitor};
+use super::guards::Place;
 use super::own::{Own, Page, Recipient};
 use super::pass::{Bypass, Job};
 use super::purging::{self, Asked};
@@ -19,6 +20,7 @@ use crate::wire::request::RequestHead;
 use http::Method;
 use pingora::server::ShutdownWatch;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// A request that has arrived.
@@ -77,9 +79,31 @@ impl Edge {
         forwarding::client_address(&head.fields, visitor.peer, trusted)
     }
 
-    /// Finds the way. Ends at once, except where the request is a purge.
+    /// Finds the way, and a place that is to be held until the answer is out. Ends at once, except
+    /// where the request is a purge.
     pub(super) async fn route<'a>(
         &'a self,
+        arrival: Arrival<'a>,
+        key: &'a mut Key,
+        record: &mut Record,
+    ) -> (Route<'a>, Option<Place<'a>>) {
+        let site = arrival.head.authority().map(|authority| authority.host);
+        let Some(site) = self.sites.find(site) else {
+            return (Route::Ourselves(Said::Own(Own::NoSite), b""), None);
+        };
+        record.site = Some(site.clone());
+        match self.guards.request(site, arrival.client) {
+            Ok(place) => (self.route_to(site, arrival, key, record).await, Some(place)),
+            Err(own) => {
+                let hsts = site.hsts_line(arrival.visitor.scheme);
+                (Route::Ourselves(Said::Own(own), hsts), None)
+            }
+        }
+    }
+
+    async fn route_to<'a>(
+        &'a self,
+        site: &'a Arc<Site>,
         arrival: Arrival<'a>,
         key: &'a mut Key,
         record: &mut Record,
@@ -87,10 +111,6 @@ impl Edge {
         let Arrival { head, visitor, client, now, shutdown } = arrival;
         let &Visitor { peer, scheme, ref client_certificate } = visitor;
         let authority = head.authority();
-        let Some(site) = self.sites.find(authority.map(|authority| authority.host)) else {
-            return Route::Ourselves(Said::Own(Own::NoSite), b"");
-        };
-        record.site = Some(site.clone());
         let hsts = site.hsts_line(scheme);
         if let Err(looped) = loops::check(&head.fields, self.engine.identity()) {
             return Route::Ourselves(Said::Own(Own::Looped(looped)), hsts);

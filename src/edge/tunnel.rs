@@ -1,6 +1,6 @@
 //! An upgraded connection: bytes in both directions until both sides are done or silent.
 
-use crate::transport::{Reader, Writer};
+use crate::transport::{Patience, Reader, Writer};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ pub(super) type Side<'a> = (&'a mut Reader, &'a mut Writer);
 pub(super) async fn run(client: Side<'_>, origin: Side<'_>, idle_timeout: Duration) {
     // Only silence in both directions ends a tunnel: a side that takes nothing for a while may be
     // sending meanwhile.
-    client.1.stall_timeout = Duration::MAX;
-    origin.1.stall_timeout = Duration::MAX;
+    client.1.patience = Patience::endless();
+    origin.1.patience = Patience::endless();
     let moved = LastMove { start: Instant::now(), at_ms: AtomicU64::new(0) };
     let both = async {
         tokio::try_join!(one_way(client.0, origin.1, &moved), one_way(origin.0, client.1, &moved))

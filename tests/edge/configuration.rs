@@ -397,3 +397,49 @@ cache = 'no'
     ];
     assert_eq!(problems(text), expected);
 }
+
+#[test]
+fn what_one_client_may_have_is_understood_and_what_is_wrong_with_it_is_named() {
+    let limits =
+        "[server.limits]\nconnections_per_client = 5\nrate_min = '1KiB'\nallow = ['10.0.0.0/8']\n";
+    let site = "[site.limits]\nrequests_per_client = 6\nrate = 7\nburst = 8\nallow = ['::1', '10.0.0.1']\n";
+    let text = format!("{limits}{GOOD}{site}");
+    let settings = config::check(&text, "edge.toml", Path::new("")).settings.expect("good");
+    let server = &settings.server;
+    assert_eq!((server.limits.connections_per_client, server.limits.rate_min), (5, 1024));
+    assert_eq!(server.never_limited.len(), 1);
+    let of_site = &settings.sites[0].limits;
+    assert_eq!((of_site.requests, of_site.rate, of_site.burst), (6, 7, 8));
+    assert_eq!(of_site.never_limited.len(), 2);
+    // A burst is what comes in a second, where nothing is said.
+    let burst = |lines: &str| {
+        let text = format!("{GOOD}[site.limits]\n{lines}\n");
+        let settings = config::check(&text, "edge.toml", Path::new("")).settings.expect("good");
+        settings.sites[0].limits.burst
+    };
+    assert_eq!((burst("rate = 9"), burst("")), (9, 1));
+    let bad = "[server.limits]\nconnections_per_client = -1\nrate_min = 64\nallow = ['x']\n";
+    assert_eq!(
+        problems(&format!("{bad}{GOOD}")),
+        [
+            "edge.toml:2: server.limits.connections_per_client: expected a whole number up to 1000000",
+            "edge.toml:3: server.limits.rate_min: expected a size with a unit, such as \"64KiB\" or \"10GiB\"",
+            "edge.toml:4: server.limits.allow[0]: expected an address or a network, such as \"10.0.0.0/8\" or \"::1\"",
+        ]
+    );
+    let bad = "[site.limits]\nrequests_per_client = '5'\nrate = 0.5\nburst = 0\nrates = 1\n";
+    assert_eq!(
+        problems(&format!("{GOOD}{bad}")),
+        [
+            "edge.toml:8: site[0].limits.requests_per_client: expected a whole number up to 1000000",
+            "edge.toml:9: site[0].limits.rate: expected a whole number up to 1000000",
+            "edge.toml:10: site[0].limits.burst: expected a whole number from 1 to 1000000",
+            "edge.toml:11: site[0].limits.rates: unknown key; did you mean `rate`?",
+        ]
+    );
+    let alone = problems(&format!("{GOOD}[site.limits]\nburst = 5\n"));
+    assert_eq!(
+        alone,
+        ["edge.toml:8: warning: site[0].limits.burst: it does nothing without a `rate`"]
+    );
+}

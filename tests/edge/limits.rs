@@ -1,6 +1,6 @@
 //! Every limit of `[server.limits]` holds.
 
-use crate::kit::{Brim, Client, OK, Origin, get};
+use crate::kit::{Brim, Client, Gate, OK, Origin, get};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -87,29 +87,32 @@ fn a_client_that_takes_nothing_is_given_up() {
 
 #[test]
 fn connections_beyond_the_limit_are_told_so_and_a_free_place_is_used() {
-    let origin = Origin::ok();
+    let (asked, may_answer) = (Gate::default(), Gate::default());
+    let (ask, wait) = (asked.clone(), may_answer.clone());
+    let origin = Origin::start(move |peer| {
+        while peer.head().is_some() {
+            ask.add_one();
+            wait.wait_for(1);
+            peer.send(OK);
+        }
+    });
     let brim = Brim::with(origin.address(), "connections = 2", "");
     let mut first = Client::connect(brim.address());
-    assert_eq!(first.ask(get("/")).status, 200);
+    first.send(get("/first"));
     let mut second = Client::connect(brim.address());
-    assert_eq!(second.ask(get("/")).status, 200);
+    second.send(get("/second"));
+    asked.wait_for(2);
     let mut third = Client::connect(brim.address());
     let answer = third.answer();
     assert_eq!((answer.status, answer.field("retry-after")), (503, Some("5")));
     third.is_closed();
-    drop(second);
-    drop(third);
-    // The edge learns of the close when it learns of it.
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let mut fourth = Client::connect(brim.address());
-        let _ = fourth.try_send(get("/"));
-        if fourth.answer().status == 200 {
-            break;
-        }
-        assert!(Instant::now() < deadline, "the place is never free");
-    }
-    assert_eq!(first.ask(get("/")).status, 200);
+    assert_eq!(brim.metric("brim_connections_refused_total{reason=\"full\"}"), 1);
+    second.reset();
+    brim.access_log("/second");
+    brim.wait_until("brim_connections", |open| open == 1);
+    may_answer.add_one();
+    assert_eq!(Client::connect(brim.address()).ask(get("/fourth")).status, 200);
+    assert_eq!(first.answer().status, 200);
 }
 
 #[test]

@@ -3,14 +3,25 @@
 use super::values;
 use crate::config::Listener;
 use crate::config::section::{Found, FoundList, Section};
+use ipnet::IpNet;
 use std::net::SocketAddr;
 
 /// Those for clients, and the operator's if it is asked for.
-pub(super) fn listeners(section: &mut Section<'_>) -> (Vec<Listener>, Option<SocketAddr>) {
+pub(super) fn listeners(
+    section: &mut Section<'_>,
+    trusted_proxies: &[IpNet],
+) -> (Vec<Listener>, Option<SocketAddr>) {
     let http = section.list_with_tables("http", plain, plain_table);
     let https = section.list_with_tables("https", tls, tls_table);
     let admin = section.found("admin", values::address);
     check(section, http.as_ref(), https.as_ref(), admin.as_ref());
+    for list in [&http, &https].into_iter().flatten().filter(|_| trusted_proxies.is_empty()) {
+        for found in list.value.iter().filter(|found| found.value.proxy_protocol) {
+            let message = "nobody may speak the PROXY protocol here: `server.trusted_proxies` names \
+                           who may";
+            section.refuse(found, message.to_owned());
+        }
+    }
     let any_v4 = Listener::new(SocketAddr::from(([0, 0, 0, 0], 8080)), false);
     let mut all = http.map_or_else(|| vec![any_v4], Found::values);
     all.extend(https.map_or_else(Vec::new, Found::values));

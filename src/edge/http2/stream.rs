@@ -74,12 +74,11 @@ async fn converse(
     let record = &mut recording.record;
     let mut key = Key::default();
     let arrival = Arrival { head, visitor, client, now, shutdown };
-    let ended = match edge.route(arrival, &mut key, record).await {
+    let (route, _place) = edge.route(arrival, &mut key, record).await;
+    let ended = match route {
         Route::Ourselves(said, hsts) => {
-            match said.send(reply, Recipient::of(head, true, hsts), record).await {
-                Ok(()) => Ended::Sent(true),
-                Err(_) => Ended::Cut,
-            }
+            let sent = said.send(reply, Recipient::of(head, true, hsts), record).await;
+            sent.map_or_else(Ended::of_own, |()| Ended::Sent(true))
         }
         Route::Cache(exchange) => match exchange.at_once(reply, record).await {
             Ok(ended) => ended,

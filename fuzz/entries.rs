@@ -17,7 +17,7 @@ use brim::wire::body::{Decoder, Encoding, Frame, Sender, Step};
 use brim::wire::fields::{Composer, Fields};
 use brim::wire::proxy;
 use brim::wire::request::{BadRequest, Parser, RequestHead};
-use brim::wire::{Framing, HeadLimits, names, response};
+use brim::wire::{Framing, HeadLimits, http2, names, response};
 use bytes::BytesMut;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -598,4 +598,78 @@ pub(crate) fn proxy_header(data: &[u8]) {
         assert_eq!(used, 16 + usize::from(u16::from_be_bytes([data[14], data[15]])));
     }
     assert_eq!(client, client.map(|client| client.to_canonical()));
+}
+
+/// A request over HTTP/2 means the same when it is said in HTTP/1.1 and back: whatever is taken has
+/// one host, no field about a connection, and no byte that begins another message. The input has the
+/// method, the scheme, the authority (`-` for none), the path and the fields in a line each.
+pub(crate) fn http2_request(data: &[u8]) {
+    let mut lines = data.split(|byte| *byte == b'\n');
+    let mut part = || lines.next().unwrap_or_default();
+    let (method, scheme, authority, path) = (part(), part(), part(), part());
+    // What cannot be represented never comes so far.
+    let mut uri = http::uri::Builder::new().path_and_query(path);
+    if authority != b"-" {
+        uri = uri.scheme(scheme).authority(authority);
+    }
+    let Ok(uri) = uri.build() else { return };
+    let Ok(method) = http::Method::from_bytes(method) else { return };
+    let mut request = http::Request::new(());
+    (*request.method_mut(), *request.uri_mut()) = (method, uri);
+    for line in lines {
+        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let value = line.get(colon + 1..).unwrap_or_default();
+        let name = http::HeaderName::from_lowercase(&line[..colon]).ok();
+        if let Some((name, value)) = name.zip(http::HeaderValue::from_bytes(value).ok()) {
+            request.headers_mut().append(name, value);
+        }
+    }
+    let ends = data.len().is_multiple_of(2);
+    let Ok(head) = http2::read_request(&request, ends, &HeadLimits::default()) else { return };
+    assert_eq!(&head.method, request.method());
+    let said = request.uri().path_and_query().map(|path| path.as_str());
+    assert_eq!(Some(head.target()), said);
+    assert!(head.target() == "*" || head.target().starts_with('/'));
+    assert!(head.target().bytes().all(|byte| byte.is_ascii_graphic()));
+    let host = head.authority_text().expect("a host");
+    assert!(!host.is_empty() && !host.contains(['@', ',', ' ', '/']), "{host}");
+    assert_eq!(
+        head.framing == Framing::Chunked,
+        !ends && head.fields.first("content-length").is_none()
+    );
+    for name in ["host", "cookie", "content-length"] {
+        assert!(head.fields.all(name).count() <= 1, "{name}");
+    }
+    for (name, value) in head.fields.iter() {
+        assert!(!value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "{name}");
+        let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+        assert!(name == "cookie" || !(is_space(value.first()) || is_space(value.last())), "{name}");
+    }
+}
+
+/// The head of an answer that was written for HTTP/1.1 says the same in HTTP/2, but for what is
+/// about the connection.
+pub(crate) fn http2_response(data: &[u8]) {
+    let limits = HeadLimits::default();
+    let method = http::Method::GET;
+    let mut buf = BytesMut::from(data);
+    let Ok(Some(head)) = response::parse(&mut buf, &limits, &method) else { return };
+    // As the edge writes it.
+    let mut written = format!("HTTP/1.1 {:03} \r\n", head.status).into_bytes();
+    for (name, value) in head.fields.iter() {
+        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+            written.extend_from_slice(part);
+        }
+    }
+    written.extend_from_slice(b"\r\n");
+    let said = http2::say_response(written).expect("an answer");
+    assert_eq!(said.status().as_u16(), head.status);
+    for name in
+        ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "te"]
+    {
+        assert!(!said.headers().contains_key(name), "{name}");
+    }
+    for (name, value) in said.headers() {
+        assert!(head.fields.all(name.as_str()).any(|other| other == value.as_bytes()), "{name}");
+    }
 }

@@ -15,10 +15,11 @@
 //! request, to have it done, and to take its answer.
 
 mod answer;
-mod body;
+mod connection;
 pub mod gatekeeper;
 mod objects;
 mod origins;
+mod places;
 mod purges;
 mod query;
 pub mod token;
@@ -31,24 +32,26 @@ use crate::store::disk::{Disk, Health};
 use crate::upstream::{HOPS, PurgeWay, WAY};
 use answer::Answer;
 use async_trait::async_trait;
+use connection::Asked;
 use gatekeeper::{Entry, Gatekeeper};
 use http::Method;
-use http::header::AUTHORIZATION;
-use pingora::apps::{HttpServerApp, ReusedHttpStream};
-use pingora::protocols::http::ServerSession;
+use pingora::apps::ServerApp;
+use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
+use places::Places;
 use query::Query;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
-/// Connections at one time; more are closed without a word.
+/// Connections at one time.
 const CONNECTIONS_MAX: usize = 64;
-/// From the end of one answer to the last byte of the next head, absolute. Longer than Prometheus
-/// waits between two scrapes where nothing else is said.
+/// From the end of one answer to the first byte of the next head. Longer than Prometheus waits
+/// between two scrapes where nothing else is said.
 const REQUEST_WITHIN: Duration = Duration::from_secs(90);
+
+/// A purge of thousands of URLs.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 const ROUTES: &str = "There is nothing here. What there is: /healthz, /readyz, /metrics, and with \
@@ -64,7 +67,9 @@ pub struct Admin {
     disk: Option<Arc<Disk>>,
     /// `true` once shutdown has begun.
     stopping: ShutdownWatch,
-    places: Semaphore,
+    places: Places,
+    /// What shutdown waits for.
+    running: TaskTracker,
 }
 
 /// What is asked for.
@@ -118,7 +123,7 @@ impl Route {
 }
 
 impl Admin {
-    /// `stopping` becomes `true` when shutdown begins.
+    /// `stopping` becomes `true` when shutdown begins, which waits for what is `running`.
     pub fn new(
         metrics: Arc<Metrics>,
         engine: Arc<Engine>,
@@ -126,9 +131,10 @@ impl Admin {
         gatekeeper: Arc<Gatekeeper>,
         disk: Option<Arc<Disk>>,
         stopping: ShutdownWatch,
+        running: TaskTracker,
     ) -> Self {
-        let places = Semaphore::new(CONNECTIONS_MAX);
-        Self { metrics, engine, sites, gatekeeper, disk, stopping, places }
+        let places = Places::new(CONNECTIONS_MAX);
+        Self { metrics, engine, sites, gatekeeper, disk, stopping, places, running }
     }
 
     /// It takes requests also without its disk, and has what is stored to give without its origins:
@@ -153,12 +159,11 @@ impl Admin {
     }
 
     /// The answer to a request whose head has been read.
-    async fn answer(&self, session: &mut ServerSession) -> Answer {
-        let request = session.req_header();
-        let Some(route) = Route::of(request.uri.path()) else {
+    async fn answer(&self, asked: &mut Asked<'_>) -> Answer {
+        let Some(route) = Route::of(asked.path()) else {
             return Answer::plain(404, ROUTES);
         };
-        let (allowed, is_allowed) = (route.allowed(), route.takes(&request.method));
+        let (allowed, is_allowed) = (route.allowed(), route.takes(&asked.head.method));
         match route {
             Route::Open(_) if !is_allowed => {
                 Answer::plain(405, "GET or HEAD, please\n").with("Allow", allowed)
@@ -167,8 +172,8 @@ impl Admin {
                 Answer::error(405, &format!("{allowed}, please")).with("Allow", allowed)
             }
             Route::Open(route) => self.answer_anybody(&route),
-            Route::Guarded(route) => match self.admit(session) {
-                Ok(peer) => self.answer_operator(session, route, peer).await,
+            Route::Guarded(route) => match self.admit(asked) {
+                Ok(()) => self.answer_operator(asked, route).await,
                 Err(refusal) => refusal,
             },
         }
@@ -183,18 +188,22 @@ impl Admin {
         }
     }
 
-    /// The address of an operator who has brought the token.
-    fn admit(&self, session: &ServerSession) -> Result<IpAddr, Answer> {
-        let address = session.client_addr().and_then(|address| address.as_inet());
-        let peer = address.map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip());
-        let mut brought = session.req_header().headers.get_all(AUTHORIZATION).iter();
+    /// An operator who has brought the token keeps the place, and holds up shutdown, until the answer
+    /// is sent.
+    fn admit(&self, asked: &mut Asked<'_>) -> Result<(), Answer> {
+        let mut brought = asked.head.fields.all("authorization");
         let authorization = match (brought.next(), brought.next()) {
             // Two could be read in two ways.
-            (first, None) => first.map(|value| value.as_bytes()),
+            (first, None) => first,
             _ => Some(&b""[..]),
         };
-        match self.gatekeeper.admit(authorization, peer) {
-            Entry::Granted => Ok(peer),
+        match self.gatekeeper.admit(authorization, asked.peer) {
+            Entry::Granted if asked.place.keep() => {
+                asked.running = Some(self.running.token());
+                Ok(())
+            }
+            // Nobody is going to see it.
+            Entry::Granted => Err(Answer::error(503, "there are too many connections")),
             Entry::Denied => {
                 let message = "the operator's token is needed: Authorization: Bearer <token>";
                 Err(Answer::error(401, message).with("WWW-Authenticate", "Bearer"))
@@ -207,56 +216,37 @@ impl Admin {
         }
     }
 
-    async fn answer_operator(
-        &self,
-        session: &mut ServerSession,
-        route: Guarded,
-        peer: IpAddr,
-    ) -> Answer {
-        let uri = session.req_header().uri.clone();
-        let told = |name| session.get_header(name).map(|told| told.as_bytes());
-        let way = PurgeWay::told(told(HOPS), told(WAY));
-        let (engine, sites) = (&self.engine, &self.sites);
+    async fn answer_operator(&self, asked: &mut Asked<'_>, route: Guarded) -> Answer {
+        let (engine, sites, query) = (&self.engine, &self.sites, asked.query());
         match route {
-            Guarded::Purge => match Query::parse(uri.query(), &[]) {
+            Guarded::Purge => match Query::parse(query, &[]) {
                 Err(message) => Answer::error(400, &message),
-                Ok(_) => match body::read(session).await {
+                Ok(_) => match asked.content(BODY_BYTES_MAX).await {
                     Err(refusal) => refusal,
                     Ok(body) => {
-                        let asked = purges::Asked { body: &body, way, peer };
+                        let told = |name| asked.head.fields.first(name);
+                        let way = PurgeWay::told(told(HOPS), told(WAY));
+                        let asked = purges::Asked { body: &body, way, peer: asked.peer };
                         purges::purge(engine, sites, asked, || self.why_volatile()).await
                     }
                 },
             },
-            Guarded::Purges => purges::list(engine, uri.query()),
-            Guarded::Receipt(id) => purges::one(engine, &id, uri.query()),
-            Guarded::Objects => objects::list(engine, sites, uri.query()).await,
-            Guarded::Origins => origins::list(engine, uri.query()),
+            Guarded::Purges => purges::list(engine, query),
+            Guarded::Receipt(id) => purges::one(engine, &id, query),
+            Guarded::Objects => objects::list(engine, sites, query).await,
+            Guarded::Origins => origins::list(engine, query),
         }
-    }
-
-    async fn serve(&self, mut session: ServerSession) -> Option<ReusedHttpStream> {
-        let answer = match timeout(REQUEST_WITHIN, session.read_request()).await {
-            Ok(Ok(true)) => self.answer(&mut session).await,
-            Ok(Ok(false)) | Err(_) => return None,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "an admin request could not be read");
-                let answer = Answer::plain(400, "The request could not be read.\n");
-                return answer.send_last(session).await;
-            }
-        };
-        answer.send(session).await
     }
 }
 
 #[async_trait]
-impl HttpServerApp for Admin {
-    async fn process_new_http(
+impl ServerApp for Admin {
+    async fn process_new(
         self: &Arc<Self>,
-        session: ServerSession,
+        stream: Stream,
         _shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        let _place = self.places.try_acquire().ok()?;
-        self.serve(session).await
+    ) -> Option<Stream> {
+        self.serve(stream).await;
+        None
     }
 }

@@ -5,15 +5,18 @@
 //! before the first request, and whoever counts has its handle already: no look-up by name.
 
 mod clients;
+mod floods;
 mod origins;
 mod tls;
 
 pub use clients::{Closed, Limit, Refused};
+pub use floods::Flood;
 pub use origins::{OriginGauges, OriginNames};
 pub use tls::Handshake;
 
 use crate::outcome::Outcome;
 use clients::ClientSeries;
+use floods::FloodSeries;
 use origins::{OriginSeries, ServerSeries};
 use prometheus::core::Collector;
 use prometheus::{
@@ -137,6 +140,7 @@ pub struct Metrics {
     parent_purges_pending: IntGauge,
     admin_denied: IntCounter,
     panics: IntCounter,
+    http2_floods: FloodSeries,
     cache_probe: OnceLock<CacheProbe>,
     purge_rules: IntGauge,
     tls: TlsSeries,
@@ -242,6 +246,7 @@ impl Metrics {
                 &registry,
                 IntCounter::new("brim_panics_total", "Bugs that ended what they happened in."),
             ),
+            http2_floods: FloodSeries::of(&registry),
             cache_probe: OnceLock::new(),
             purge_rules: registered(
                 &registry,
@@ -394,6 +399,11 @@ impl Metrics {
     /// Something panicked.
     pub fn panicked(&self) {
         self.panics.inc();
+    }
+
+    /// A client over HTTP/2 was sent away.
+    pub fn http2_flood(&self, flood: Flood) {
+        self.http2_floods.count(flood);
     }
 
     /// Who is asked how the cache is before it is told. The first stays.
@@ -565,6 +575,8 @@ mod tests {
             "brim_connections_closed_total{reason=\"write_timeout\"}",
             "brim_limited_total{limit=\"requests\",site=\"a.test\"}",
             "brim_limited_total{limit=\"rate\",site=\"a.test\"}",
+            "brim_http2_floods_total{frame=\"data\"}",
+            "brim_http2_floods_total{frame=\"bad_request\"}",
         ] {
             assert!(has(&metrics, &format!("{series} 0")), "{series}");
         }
@@ -616,6 +628,7 @@ mod tests {
         metrics.handshake(Handshake::Resumed);
         metrics.certificate_reloaded(false);
         metrics.set_certificates_probe(&["a.pem".to_owned()], || vec![-23]);
+        metrics.http2_flood(Flood::Reset);
         metrics.set_cache_probe(|| CacheReport {
             memory: TierReport { bytes: 4096, objects: 3 },
             purge_rules: 19,
@@ -666,6 +679,7 @@ mod tests {
             "brim_tls_handshakes_total{result=\"resumed\"} 1",
             "brim_certificate_reloads_total{result=\"bad\"} 1",
             "brim_certificate_expires_in_seconds{certificate=\"a.pem\"} -23",
+            "brim_http2_floods_total{frame=\"rst_stream\"} 1",
             "brim_cache_bytes{tier=\"memory\"} 4096",
             "brim_cache_objects{tier=\"memory\"} 3",
             "brim_cache_bytes{tier=\"disk\"} 8192",

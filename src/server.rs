@@ -133,7 +133,8 @@ impl Brim {
             return Err(io::Error::other("there is no edge to tell of"));
         };
         let (disk, stopping) = (self.disk.clone(), self.stop.subscribe());
-        let app = Admin::new(metrics, engine, sites, gatekeeper, disk, stopping);
+        let app =
+            Admin::new(metrics, engine, sites, gatekeeper, disk, stopping, self.running.clone());
         let (mut admin, bound) = Bound::new("admin", app, &[address], None)?;
         admin.service.threads = Some(1);
         self.server.add_service(admin);

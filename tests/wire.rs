@@ -38,6 +38,16 @@ fn a_request_head_has_one_meaning_whatever_the_bytes() {
 }
 
 #[test]
+fn a_request_over_http2_has_one_meaning_whatever_the_bytes() {
+    fuzz("http2_request", entries::http2_request);
+}
+
+#[test]
+fn an_answer_over_http2_says_what_it_was_whatever_the_bytes() {
+    fuzz("http2_response", entries::http2_response);
+}
+
+#[test]
 fn a_response_head_has_one_meaning_whatever_the_bytes() {
     fuzz("response_head", entries::response_head);
 }

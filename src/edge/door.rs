@@ -157,7 +157,18 @@ impl Edge {
             let own = Own::TooManyOfClient;
             return self.turn_away(stream, listener, client, own, Refused::Client).await;
         };
-        let mut visitor = Visitor { peer: client, scheme: "http", client_certificate: None };
+        self.speak(stream, listener, client, shutdown).await;
+    }
+
+    /// Finds out what is spoken, and speaks it.
+    async fn speak(
+        self: &Arc<Self>,
+        mut stream: Stream,
+        listener: &Listener,
+        peer: IpAddr,
+        shutdown: &mut ShutdownWatch,
+    ) {
+        let mut visitor = Visitor { peer, scheme: "http", client_certificate: None };
         let mut buf = BytesMut::new();
         let is_http2;
         if let Some(tls) = self.tls.as_ref().filter(|_| listener.tls) {
@@ -168,7 +179,7 @@ impl Edge {
                     (stream, is_http2) = (secured.stream, secured.is_http2);
                 }
                 Err(Insecure::Plain(stream)) => {
-                    return self.refuse(stream, buf, client, Own::NoTls, true).await;
+                    return self.refuse(stream, buf, peer, Own::NoTls, true).await;
                 }
                 Err(Insecure::Closed) => return,
             }

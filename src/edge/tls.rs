@@ -6,6 +6,7 @@
 
 mod choice;
 mod stream;
+mod tickets;
 mod watch;
 
 use crate::config::{Certificate, ClientAuth, Identity, Settings, Unusable};
@@ -25,6 +26,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 use stream::TlsStream;
+use tickets::Tickets;
 use tokio::time::timeout;
 use watch::Watched;
 
@@ -37,6 +39,10 @@ const LOOKS_EVERY: Duration = Duration::from_secs(1);
 /// Sessions that a client may resume from one connection over TLS 1.3, each once: enough for those
 /// that open a second connection beside the first.
 const TICKETS: usize = 2;
+
+/// What is encrypted for a client and not taken by it yet: two records. `write_timeout` is about all of
+/// it together, so that more would cut slow readers off sooner.
+const ENCRYPTED_BYTES_MAX: usize = 32 * 1024;
 
 /// How connections of clients are secured.
 pub struct Tls {
@@ -102,7 +108,7 @@ impl Tls {
         let sources = Sources {
             certificates: certificates.collect::<io::Result<_>>()?,
             clients: clients.transpose()?,
-            tickets: tickets()?,
+            tickets: Tickets::made()?,
         };
         let current = RwLock::new(Arc::new(sources.current(settings.server.tls.has_tls12)?));
         let sources = Mutex::new(sources);
@@ -166,7 +172,10 @@ impl Tls {
             }
         }
         let current = self.current();
-        let stream = current.acceptor.accept(stream).await.map_err(|error| {
+        let bounded = |connection: &mut ServerConnection| {
+            connection.set_buffer_limit(Some(ENCRYPTED_BYTES_MAX))
+        };
+        let stream = current.acceptor.accept_with(stream, bounded).await.map_err(|error| {
             tracing::debug!(%error, "no TLS handshake");
             Insecure::Closed
         })?;
@@ -252,7 +261,7 @@ impl Sources {
             return is_changed;
         }
         let read = auth.verifier().and_then(|new| {
-            let tickets = tickets().map_err(|error| error.to_string())?;
+            let tickets = Tickets::made().map_err(|error| error.to_string())?;
             Ok((new, tickets))
         });
         metrics.certificate_reloaded(read.is_ok());
@@ -306,9 +315,4 @@ impl Current {
             None => !verifier.client_auth_mandatory(),
         }
     }
-}
-
-/// Good for 6 to 12 hours.
-fn tickets() -> io::Result<Arc<dyn ProducesTickets>> {
-    ring::Ticketer::new().map_err(io::Error::other)
 }

@@ -14,8 +14,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, timeout_at};
 
-/// To go through so many objects in memory is no work, and the receipt tells what went.
-const FEW_OBJECTS: u64 = 1000;
+/// To go through so many objects in memory is the work of a few milliseconds, and the receipt tells
+/// what went.
+const FEW_OBJECTS: u64 = 10_000;
 /// So long is read what is on the disk, to tell what it weighed.
 const READ_WITHIN: Duration = Duration::from_millis(100);
 /// One whose caller wants to know waits so long.

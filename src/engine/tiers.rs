@@ -9,6 +9,7 @@ use crate::metrics::{CacheReport, DiskReport, TierReport};
 use crate::rules::key::Key;
 use crate::store::Move;
 use crate::store::disk::{Disk, Health};
+use crate::survive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -98,7 +99,9 @@ impl Engine {
         let (engine, disk) = (self.clone(), disk.clone());
         let (key, variants) = (key.clone(), variants.clone());
         tokio::spawn(async move {
-            let is_ready = engine.write_chunks(&disk, variants.unwritten(&disk)).await;
+            let chunks = async { engine.write_chunks(&disk, variants.unwritten(&disk)).await };
+            // A move that never ends would be found for ever.
+            let is_ready = survive::caught(chunks).await == Some(true);
             engine.in_flight.locked(key.as_bytes(), || {
                 // Found on its way to the disk until it is there. What is written was compared with
                 // all purges: an older purge of everything stands for the others.

@@ -29,12 +29,12 @@ impl SiteMap {
         map
     }
 
-    /// The site of a host as a client spells it, without its port; `None` for HTTP/1.0 without one.
+    /// The site of a host as `wire::authority` reads it; `None` for HTTP/1.0 without one.
     pub fn find(&self, host: Option<&str>) -> Option<&Arc<Site>> {
         let Some(host) = host else {
             return self.any.as_ref();
         };
-        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        let host = host.to_ascii_lowercase();
         self.exact.get(&host).or_else(|| self.wildcard(&host)).or(self.any.as_ref())
     }
 
@@ -67,7 +67,6 @@ mod tests {
         };
         let map = SiteMap::new(&settings(&text).sites);
         assert_eq!(find(&map, "WWW.A.org"), Some("www.a.org"));
-        assert_eq!(find(&map, "www.a.org."), Some("www.a.org"));
         assert_eq!(find(&map, "x.a.org"), Some("*.a.org"));
         assert_eq!(find(&map, "x.y.a.org"), Some("*.a.org"));
         assert_eq!(find(&map, "x.deep.a.org"), Some("*.deep.a.org"));

@@ -260,7 +260,10 @@ fn changes_scheme_only(asked: &Asked<'_>, fields: &Fields) -> bool {
         // Clients keep the fragment to themselves.
         let url = url.split('#').next().unwrap_or_default();
         let (host, target) = url.split_at(url.find(['/', '?']).unwrap_or(url.len()));
-        let name = |host: &str| host.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        let name = |host: &str| {
+            let name = host.split(':').next().unwrap_or_default();
+            name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+        };
         name(host) == name(asked.host)
             && (target == asked.target || asked.target.strip_prefix('/') == Some(target))
     })

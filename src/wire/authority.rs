@@ -2,7 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// A host and, where one was given, a port. The host is spelled as received.
+/// A host and, where one was given, a port. The host is spelled as received, less the dot at the end of
+/// an absolute name (RFC 1034, section 3.1): with it and without, it is the same host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authority<'a> {
     /// A name, an IPv4 address, or an IPv6 address in brackets.
@@ -23,10 +24,11 @@ pub fn parse(bytes: &[u8]) -> Option<Authority<'_>> {
         (&text[..end], text[end..].strip_prefix(':').or((end == text.len()).then_some(""))?)
     } else {
         let (host, port) = text.split_once(':').unwrap_or((text, ""));
-        if !is_name(host) {
+        let name = host.strip_suffix('.').unwrap_or(host);
+        if !is_name(name) && host.parse::<Ipv4Addr>().is_err() {
             return None;
         }
-        (host, port)
+        (name, port)
     };
     let port = match port {
         "" if text.ends_with(':') => return None,
@@ -48,18 +50,14 @@ pub fn same(a: Authority<'_>, b: Authority<'_>, default_port: u16) -> bool {
         && a.port.unwrap_or(default_port) == b.port.unwrap_or(default_port)
 }
 
-fn is_name(host: &str) -> bool {
-    let name = host.strip_suffix('.').unwrap_or(host);
+fn is_name(name: &str) -> bool {
     let last_label = name.rsplit('.').next().unwrap_or("");
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !last_label.is_empty() && is_number(last_label)
-        || last_label.to_ascii_lowercase().strip_prefix("0x").is_some_and(is_hex)
-    {
-        // "127.1", "0177.0.0.1" and "0x7f.1" are addresses to some parsers and names to others.
-        return host.parse::<Ipv4Addr>().is_ok();
-    }
-    !name.is_empty()
+    // "127.1", "0177.0.0.1" and "0x7f.1" are addresses to some parsers and names to others.
+    let is_like_address = is_number(last_label)
+        || last_label.to_ascii_lowercase().strip_prefix("0x").is_some_and(is_hex);
+    !is_like_address
         && name.len() <= 253
         && name.split('.').all(|label| {
             !label.is_empty()
@@ -76,7 +74,9 @@ mod tests {
     fn a_host_is_read_with_its_port() {
         let read = |text: &'static str| parse(text.as_bytes()).map(|a| (a.host, a.port));
         assert_eq!(read("Example.COM"), Some(("Example.COM", None)));
-        assert_eq!(read("example.com."), Some(("example.com.", None)));
+        assert_eq!(read("example.com."), Some(("example.com", None)));
+        assert_eq!(read("Example.com.:80"), Some(("Example.com", Some(80))));
+        assert_eq!(read("localhost."), Some(("localhost", None)));
         assert_eq!(read("a_b.example:8080"), Some(("a_b.example", Some(8080))));
         assert_eq!(read("3f2a1b0c"), Some(("3f2a1b0c", None)));
         assert_eq!(read("127.0.0.1:1"), Some(("127.0.0.1", Some(1))));
@@ -103,6 +103,9 @@ mod tests {
             "a#b",
             "a%2eb",
             "a..b",
+            "a..",
+            ".",
+            ".:80",
             ".a",
             "[::1",
             "::1",

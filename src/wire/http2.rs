@@ -105,8 +105,14 @@ pub fn read_request(
         // It has neither scheme nor path, and is not served in any version.
         return Err(BadRequest::MethodNotServed);
     }
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+    // The library forgets the scheme where there is no `:authority`.
+    let scheme_is_known = matches!(uri.scheme_str(), Some("http" | "https"));
+    if !scheme_is_known && uri.authority().is_some() {
         return Err(BadRequest::Target);
+    }
+    // Whoever reads HTTP/1.1 takes it away (RFC 9113, section 8.2.1).
+    if fields.values().any(has_space_around) {
+        return Err(BadRequest::FieldLine);
     }
     let target = uri.path_and_query().ok_or(BadRequest::Target)?.as_str();
     // Whatever else an absolute target could name, it would be in `:authority`.
@@ -139,6 +145,11 @@ pub fn read_request(
         (framing, _) => framing,
     };
     Ok(head.over_http2(framing))
+}
+
+fn has_space_around(value: &HeaderValue) -> bool {
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_space(value.as_bytes().first()) || is_space(value.as_bytes().last())
 }
 
 /// `:authority`, or Host where there is none. Both must name the same (RFC 9113, section 8.3.1).
@@ -187,6 +198,9 @@ pub fn read_trailers(
     sender: Sender,
     limits: &HeadLimits,
 ) -> Result<Fields, BadBody> {
+    if sender == Sender::Client && fields.values().any(has_space_around) {
+        return Err("a trailer field has space around its value");
+    }
     let mut bytes = BytesMut::with_capacity(256);
     write(&mut bytes, fields);
     body::trailers(bytes.freeze(), sender, limits)

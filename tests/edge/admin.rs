@@ -1,5 +1,7 @@
 //! The operator's listener: health, readiness, metrics.
 
+use crate::kit::operator::{json_of, request};
+use crate::kit::parents::edge_of;
 use crate::kit::{Brim, Client, Command, NOBODY, Origin, Response, get};
 use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
@@ -238,16 +240,113 @@ fn a_client_that_finds_no_place_is_counted() {
 }
 
 #[test]
-fn connections_of_operators_are_bounded() {
+fn who_comes_takes_the_place_of_who_has_been_idle_for_longest() {
     let brim = Brim::in_front_of(Origin::ok().address());
     let connect = || Client::connect(brim.admin());
     let mut clients: Vec<_> = (0..64).map(|_| connect()).collect();
     for client in &mut clients {
         assert_eq!(client.ask(get("/healthz")).status, 200);
     }
-    connect().is_closed();
-    // Those that have a place keep it.
+    // The first is no longer the one that has been idle for longest.
+    assert_eq!(clients[0].ask(get("/readyz")).status, 200);
+    let mut newcomer = connect();
+    assert_eq!(newcomer.ask(get("/healthz")).status, 200);
+    clients.remove(1).is_closed();
+    clients.push(newcomer);
     assert!(clients.iter_mut().all(|client| client.ask(get("/readyz")).status == 200));
+}
+
+#[test]
+fn a_flood_of_idle_connections_keeps_nobody_out_and_ends_no_purge() {
+    let brim = Brim::in_front_of(Origin::ok().address());
+    let body = "{\"all\":true}";
+    let whole = request("POST", "/purge", &format!("Bearer {}", brim.token()), body);
+    let (head, last) = whole.split_at(whole.len() - 1);
+    let mut operator = Client::connect(brim.admin());
+    operator.send(head);
+    // It has the token, and so it keeps its place, from when its head was read: before this answer.
+    assert_eq!(ask(&brim, "/healthz").status, 200);
+    let mut flood: Vec<_> = (0..1000).map(|_| Client::connect(brim.admin())).collect();
+    for route in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(ask(&brim, route).status, 200);
+    }
+    flood.drain(..900).for_each(|mut idle| idle.is_closed());
+    // Half a head is nothing to keep a place for, either.
+    let mut slow: Vec<_> = (0..100).map(|_| Client::connect(brim.admin())).collect();
+    for client in &mut slow {
+        let _ = client.try_send("GET /metrics HTTP/1.1\r\nHost: a");
+    }
+    assert_eq!(ask(&brim, "/metrics").status, 200);
+    operator.send(last);
+    assert_eq!(operator.answer().status, 200);
+}
+
+#[test]
+fn requests_that_come_together_are_answered_in_their_order() {
+    let brim = Brim::in_front_of(Origin::ok().address());
+    let token = format!("Bearer {}", brim.token());
+    let mut client = Client::connect(brim.admin());
+    let chunked = format!(
+        "POST /purge HTTP/1.1\r\nHost: a\r\nAuthorization: {token}\r\n\
+         Transfer-Encoding: chunked\r\n\r\n5\r\n{{\"tag\r\n9\r\ns\":[\"a\"]}}\r\n0\r\n\r\n"
+    );
+    let refused = request("POST", "/purge", "Bearer wrong", "{}");
+    let last = "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let all = [&request("POST", "/purge", &token, "{\"all\":true}"), &chunked, &refused, last];
+    client.send(all.concat());
+    assert_eq!(client.answer().status, 200);
+    assert_eq!(client.answer().status, 200);
+    assert_eq!(client.answer().status, 401);
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.field("connection")), (200, Some("close")));
+    client.is_closed();
+    assert_eq!(samples(&brim)["brim_purges_total{kind=\"tag\"}"], 1.0);
+}
+
+#[test]
+fn what_the_front_door_refuses_is_refused_here_too() {
+    let brim = Brim::in_front_of(Origin::ok().address());
+    let mut with_lf = Client::connect(brim.admin());
+    for (request, status) in [
+        ("GET /healthz HTTP/1.1\r\n\r\n", 400),
+        ("GET /healthz HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        ("GET /healthz HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n", 400),
+        ("GET /healthz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", 501),
+        ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", 405),
+        ("GET /healthz HTTP/3.0\r\nHost: a\r\n\r\n", 505),
+    ] {
+        let mut client = Client::connect(brim.admin());
+        let answer = client.ask(request);
+        assert_eq!((answer.status, answer.field("connection")), (status, Some("close")));
+        client.is_closed();
+    }
+    assert_eq!(with_lf.ask("GET /healthz HTTP/1.1\nHost: a\n\n").status, 400);
+    // Nothing has panicked, and that is told from the start.
+    assert_eq!(samples(&brim)["brim_panics_total"], 0.0);
+}
+
+#[test]
+fn a_purge_that_is_waited_for_is_waited_for_at_shutdown() {
+    let (parent, answer, was_asked) = Origin::waiting();
+    let (origin, nobody) = (Origin::ok().address(), NOBODY.parse().expect("an address"));
+    let door = format!("http://{}", parent.address());
+    let mut edge = edge_of(origin, nobody, &door, ["", "", ""]);
+    let mut operator = Client::connect(edge.admin());
+    let body = "{\"hosts\":[\"a.test\"]}";
+    operator.send(request("POST", "/purge", &format!("Bearer {}", edge.token()), body));
+    was_asked.recv().expect("asked");
+    edge.signal(Signal::TERM);
+    edge.error_log("shutting down");
+    assert_eq!(ask(&edge, "/readyz").status, 503);
+    answer.send(()).expect("the parent waits");
+    // What the parent has said is no receipt; that it is owed is.
+    let receipt = operator.answer();
+    assert_eq!(
+        (receipt.status, json_of(&receipt)["parents"][0]["state"].as_str()),
+        (202, Some("pending"))
+    );
+    assert_eq!(edge.wait().code(), Some(0));
+    edge.error_log("all requests have finished");
 }
 
 const NO_ADMIN: &str = "[server]\nhttp = ['127.0.0.1:0']\n[[origin]]\nname = 'o'\n\

@@ -1,8 +1,10 @@
 //! What the tests are made of: the program as a process, raw clients, scripted origins.
 
 mod client;
+pub(crate) mod frames;
 mod gate;
 pub(crate) mod http2;
+pub(crate) mod http2_client;
 pub(crate) mod operator;
 mod origin;
 pub(crate) mod parents;
@@ -10,8 +12,10 @@ mod program;
 pub(crate) mod tls;
 
 pub(crate) use client::{Client, Response, read_response};
+pub(crate) use frames::RawClient;
 pub(crate) use gate::Gate;
 pub(crate) use http2::{Call, Http2Origin};
+pub(crate) use http2_client::Http2Client;
 pub(crate) use operator::Operator;
 pub(crate) use origin::{Origin, Peer};
 pub(crate) use parents::Tiers;

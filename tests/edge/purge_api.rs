@@ -258,7 +258,7 @@ fn what_is_no_request_or_could_be_read_in_two_ways_is_refused_and_nothing_breaks
     for bytes in ["\u{16}\u{3}\r\n\r\n", "PRI * HTTP/2.0\r\n\r\n"] {
         let mut client = Client::connect(brim.admin());
         client.send(bytes);
-        assert!(client.try_answer().is_none_or(|answer| answer.status == 400), "{bytes:?}");
+        assert!(client.try_answer().is_none_or(|answer| matches!(answer.status, 400 | 505)));
     }
     let token = brim.token();
     for lines in [

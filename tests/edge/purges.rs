@@ -550,3 +550,17 @@ fn an_answer_to_head_that_says_nothing_does_not_undo_a_soft_purge() {
     assert_eq!(answer.status, 200);
     assert_eq!(ask(), "new");
 }
+
+#[test]
+fn a_receipt_tells_all_that_went_of_a_few_thousand_objects() {
+    const OBJECTS: usize = 2500;
+    let origin =
+        Origin::answering(ok_with("Cache-Control: max-age=60\r\nSurrogate-Key: t\r\n", "x"));
+    let brim = Brim::in_front_of(origin.address());
+    let mut client = Client::connect(brim.address());
+    for number in 0..OBJECTS {
+        assert_eq!(client.ask(get(&format!("/{number}"))).status, 200);
+    }
+    let receipt = brim.operator().purge(&json!({ "tags": ["t"] }));
+    assert_eq!((&receipt["done"], &receipt["objects"]), (&json!(true), &json!(OBJECTS)));
+}

@@ -1,6 +1,7 @@
 //! Which site answers for a host.
 
-use crate::kit::{Brim, Client, NOBODY, Origin};
+use crate::kit::{Brim, Client, NOBODY, Origin, ok_with};
+use serde_json::json;
 
 #[test]
 fn the_host_chooses_the_site_and_an_unknown_one_reaches_no_origin() {
@@ -88,4 +89,35 @@ fn servers_of_one_origin_take_turns_and_one_that_is_down_is_skipped() {
         answers.push(client.ask("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").text());
     }
     assert_eq!(answers, ["1", "2", "1", "2", "1", "2"]);
+}
+
+#[test]
+fn a_name_with_a_dot_at_its_end_is_the_same_host() {
+    let origin = Origin::answering(ok_with("Cache-Control: max-age=60\r\n", "x"));
+    let brim = Brim::configured(&format!(
+        "[server]\nhttp = ['127.0.0.1:0']\n[[origin]]\nname = 'o'\nservers = ['http://{}']\n\
+         [[site]]\nhosts = ['a.test']\norigin = 'o'\n",
+        origin.address()
+    ));
+    let mut client = Client::connect(brim.address());
+    let mut told = |host: &str| {
+        let answer = client.ask(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(answer.status, 200, "{host}");
+        answer.told().split(';').nth(1).map(|word| word.trim().to_owned())
+    };
+    assert_eq!(told("a.test.").as_deref(), Some("fwd=uri-miss"));
+    let head = origin.last_head();
+    assert!(head.contains("\r\nHost: a.test\r\n"), "{head}");
+    assert!(head.contains("\r\nX-Forwarded-Host: a.test\r\n"), "{head}");
+    for host in ["a.test", "A.test.", "a.test.:80"] {
+        assert_eq!(told(host).as_deref(), Some("hit"), "{host}");
+    }
+    // Whoever names one of the spellings in a purge means both.
+    for url in ["http://a.test./", "http://a.test/"] {
+        brim.operator().purge(&json!({ "urls": [url] }));
+        assert_eq!(told("a.test.").as_deref(), Some("fwd=uri-miss"), "{url}");
+        assert_eq!(told("a.test").as_deref(), Some("hit"), "{url}");
+    }
+    brim.operator().purge(&json!({ "hosts": ["a.test."] }));
+    assert_eq!(told("a.test").as_deref(), Some("fwd=uri-miss"));
 }

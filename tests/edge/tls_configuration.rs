@@ -179,6 +179,8 @@ fn every_bad_key_is_named() {
         let found = hsts(short);
         assert!(found[0].starts_with("edge.toml:11: warning: site[0].hsts.preload: "), "{found:?}");
     }
+    let forward = problems("", "", &format!("{ANY}\nforward = ['Client_Cert']"));
+    assert!(forward[0].contains(": Client_Cert is written by Brim; "), "{forward:?}");
     let alone =
         problems(&format!("{HTTPS}\n[server.tls]\nclient_auth = 'optional'"), SELF_SIGNED, ANY);
     assert_eq!(

@@ -4,7 +4,7 @@ use crate::kit::tls::{Authority, Order, TlsClients};
 use crate::kit::{Brim, Client, Origin, get, ok_with};
 use rustls::SignatureScheme;
 use rustls::version::{TLS12, TLS13};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -212,6 +212,19 @@ fn a_client_that_does_not_shake_hands_is_cut_off_in_time_and_counted() {
 }
 
 #[test]
+fn a_client_that_takes_nothing_is_cut_off_over_tls_too() {
+    let (authority, folder) = (Authority::new(), folder());
+    let certificate = authority.issue(&["a.test"]).write(folder.path(), "a");
+    let origin = Origin::answering(ok_with("", &"x".repeat(32 << 20)));
+    let limits = "[server.limits]\nwrite_timeout = '300ms'";
+    let brim = Brim::over_tls(origin.address(), &certificate, limits, "");
+    let mut client = authority.trusting_client().connect(brim.https(), "a.test");
+    client.send(get("/large"));
+    assert!(brim.access_log("client_stalled").contains("\"outcome\":\"error\""));
+    drop(client);
+}
+
+#[test]
 fn a_client_without_tls_is_told_what_this_port_speaks() {
     let (authority, folder) = (Authority::new(), folder());
     let (origin, brim) = usual(&authority, folder.path(), "");
@@ -235,7 +248,8 @@ fn what_is_no_tls_at_all_is_closed_counted_and_not_logged() {
     {
         let mut client = Client::connect(brim.https());
         client.send(garbage);
-        client.finish();
+        // The edge may have had enough already.
+        let _ = client.stream().get_ref().shutdown(Shutdown::Write);
         let told = client.rest();
         // At most an alert.
         assert!(told.len() <= 7 && told.first().is_none_or(|first| *first == 0x15), "{told:?}");

@@ -98,11 +98,14 @@ fn a_query_is_filtered_and_sorted_as_the_site_says() {
 fn hosts_ports_and_sites_do_not_share_keys() {
     let (site, other) = (plain(), crate::kit::site("b.test", ""));
     let key = |site: &Site, host: &str| key_of(site, host, "/").as_bytes().to_vec();
-    for host in ["b.test", "a.test:81", "a.test:8080", "a.test.", "[::1]", "x.a.test", ""] {
+    for host in ["b.test", "a.test:81", "a.test:8080", "[::1]", "x.a.test", ""] {
         assert_ne!(key(&site, "a.test"), key(&site, host), "{host}");
     }
     assert_ne!(key(&site, "a.test"), key(&other, "a.test"));
     assert_eq!(key(&site, "a.test"), key(&site, "A.TEST:80"));
+    // An absolute name (RFC 1034, section 3.1).
+    assert_eq!(key(&site, "a.test"), key(&site, "a.test."));
+    assert_eq!(key(&site, "a.test:81"), key(&site, "a.test.:81"));
     assert_eq!(key_of(&site, "A.test:81", "/").host(), "a.test:81");
     assert_eq!(key_of(&site, "", "/").host(), "");
 }

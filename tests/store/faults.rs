@@ -1,7 +1,7 @@
 //! Devices and folders that fail, and come back.
 
 use crate::crash::{Kind, Replay};
-use crate::faulty_folder::{EACCES, EIO, ENOSPC, EROFS, Event, FaultyFolder, Op};
+use crate::faulty_folder::{EACCES, EAGAIN, EIO, ENOSPC, EROFS, Event, FaultyFolder, Op};
 use crate::kit::{
     LARGE, MIB, Version, get, key, open, open_good, put, read_chunk, wait_until,
     wait_until_degraded, wait_until_good,
@@ -494,4 +494,17 @@ async fn a_writer_that_panics_finds_out_anew_what_there_is_and_goes_on() {
         }
         disk.close();
     }
+}
+
+#[tokio::test]
+async fn a_read_that_panics_makes_a_miss() {
+    let (folder, disk) = filled().await;
+    folder.fail(&[Op::ReadNow], "seg", EAGAIN);
+    folder.panic_at(&[Op::Read], "seg");
+    for number in 0..6 {
+        assert_eq!(get(&disk, number).await, None);
+    }
+    folder.heal();
+    works(&disk).await;
+    disk.close();
 }

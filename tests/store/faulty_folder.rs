@@ -32,6 +32,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) const EIO: i32 = 5;
+/// Without waiting it cannot be done.
+pub(crate) const EAGAIN: i32 = 11;
 pub(crate) const EACCES: i32 = 13;
 pub(crate) const ENOSPC: i32 = 28;
 pub(crate) const EROFS: i32 = 30;
@@ -151,6 +153,11 @@ impl Gate {
             state =
                 self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Whether an operation waits here.
+    pub(crate) fn is_waited_at(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0 > 0
     }
 
     /// Lets all go, also those that come later.

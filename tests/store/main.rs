@@ -1,4 +1,4 @@
-//! The disk tier, on a folder in memory that fails and crashes as told.
+//! The disk tier, and what an engine has on it, on a folder in memory that fails and crashes as told.
 
 mod bit_rot;
 mod capacity;
@@ -11,6 +11,7 @@ mod format;
 mod history;
 mod kit;
 mod model;
+mod promotions;
 mod purge_model;
 mod purges;
 mod races;

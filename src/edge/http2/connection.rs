@@ -2,9 +2,13 @@
 //! is asked on it for a while, or because the client is a nuisance.
 
 use super::stream::{self, Conversation};
-use super::watch::{Nuisance, OF_A_BAD_REQUEST, Watch, Watched};
+use super::watch::{FAREWELL, OF_A_BAD_REQUEST, Watch, Watched};
+use crate::access_log::Record;
 use crate::config::Limits;
 use crate::edge::door::{Edge, Visitor};
+use crate::edge::own::{Own, Recipient};
+use crate::metrics::Flood;
+use crate::wire::Version;
 use bytes::{Bytes, BytesMut};
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
@@ -12,21 +16,22 @@ use http::Request;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::Semaphore;
+use std::time::{Duration, SystemTime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// What a client may send of one body before somebody takes it, and of all.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
 /// What is kept of one answer that the client has not taken from the socket.
 const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
-/// Streams that were reset because of what the client sent on them (CVE-2025-8671).
-const RESET_BY_US_MAX: usize = 100;
+/// Streams that were refused or reset because of what the client sent on them (CVE-2025-8671), over
+/// the life of a connection. Those in a short time are the patience's: this is for whoever shares
+/// its connection between many, of whom some are malicious.
+const RESET_BY_US_MAX: usize = 2000;
 /// Those who break streams off ask for others meanwhile: so many times as many tasks as streams.
 const TASKS_PER_STREAM: usize = 2;
-/// How long a client that is told to go may take to read so.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 type Http2 = Connection<Watched, Bytes>;
 
@@ -65,6 +70,8 @@ fn builder(limits: &Limits) -> Builder {
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
+        // A page may be left as soon as its images are asked for.
+        .max_pending_accept_reset_streams(limits.streams * TASKS_PER_STREAM)
         .max_local_error_reset_streams(Some(RESET_BY_US_MAX));
     builder
 }
@@ -79,48 +86,91 @@ struct Driver<'a> {
     shutdown: ShutdownWatch,
 }
 
+/// A request and where its answer goes.
+type Asking = (Request<RecvStream>, SendResponse<Bytes>);
+
 /// Why a connection is brought to its end.
 enum Enough {
     /// Its requests are answered, and no more are taken.
     Farewell,
-    Nuisance(Nuisance),
+    Flood(Flood),
     /// A head did not arrive in time.
     SlowHead,
     /// The client took nothing for too long.
     Stalled,
+    /// It has ended, or the library has said why it ends.
+    Over(Option<h2::Error>),
+}
+
+/// One of the requests at one time. Whether there are none any more is for the driver to see, also
+/// where the last of them ended in a panic.
+struct Asked {
+    place: Option<OwnedSemaphorePermit>,
+    watch: Arc<Watch>,
+    _running: TaskTrackerToken,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.place = None;
+        self.watch.news.notify_one();
+    }
 }
 
 impl Driver<'_> {
     async fn run(self, mut connection: Http2, shutdown: &mut ShutdownWatch) {
-        let mut unused_since = Some(Instant::now());
-        let enough = loop {
-            let is_unused = self.tasks.available_permits() == self.tasks_max;
-            unused_since = is_unused.then(|| unused_since.unwrap_or_else(Instant::now));
-            let news = self.watch.news.notified();
-            if let Some(nuisance) = self.watch.nuisance() {
-                break Enough::Nuisance(nuisance);
-            }
-            let (head_since, stalled_since) = self.watch.waits();
+        let (mut unused_since, unused_max) = (None, self.limits.idle_timeout);
+        let mut enough = loop {
             tokio::select! {
-                accepted = connection.accept() => match accepted {
-                    Some(Ok((request, respond))) => self.start(request, respond),
-                    // It has ended, or the library has said why it ends.
-                    Some(Err(_)) | None => return,
+                next = self.next(&mut connection, &mut unused_since, unused_max) => match next {
+                    Ok((request, respond)) => self.start(request, respond),
+                    Err(enough) => break enough,
                 },
-                () = news => {}
-                () = after(head_since, self.limits.header_timeout) => break Enough::SlowHead,
-                () = after(stalled_since, self.limits.write_timeout) => break Enough::Stalled,
-                () = after(unused_since, self.limits.idle_timeout) => break Enough::Farewell,
                 _ = shutdown.wait_for(|down| *down) => break Enough::Farewell,
             }
         };
+        if let Enough::Farewell = enough {
+            enough = self.finish(&mut connection).await;
+        }
         self.end(connection, enough).await;
     }
 
-    fn start(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    /// The next request, or why there is no other.
+    async fn next(
+        &self,
+        connection: &mut Http2,
+        unused_since: &mut Option<Instant>,
+        unused_max: Duration,
+    ) -> Result<Asking, Enough> {
+        loop {
+            let news = self.watch.news.notified();
+            let is_unused = self.tasks.available_permits() == self.tasks_max;
+            *unused_since = is_unused.then(|| unused_since.unwrap_or_else(Instant::now));
+            if let Some(flood) = self.watch.flood() {
+                return Err(Enough::Flood(flood));
+            }
+            let (head_since, stalled_since) = self.watch.waits();
+            tokio::select! {
+                accepted = connection.accept() => {
+                    return accepted.transpose().map_err(|error| Enough::Over(Some(error)))?
+                        .ok_or(Enough::Over(None));
+                }
+                () = news => {}
+                () = after(head_since, self.limits.header_timeout) => return Err(Enough::SlowHead),
+                () = after(stalled_since, self.limits.write_timeout) => return Err(Enough::Stalled),
+                () = after(*unused_since, unused_max) => return Err(Enough::Farewell),
+            }
+        }
+    }
+
+    fn start(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
         let Ok(place) = self.tasks.clone().try_acquire_owned() else {
-            self.watch.costs(OF_A_BAD_REQUEST, Nuisance::Reset);
-            return respond.send_reset(Reason::REFUSED_STREAM);
+            return self.decline(respond);
+        };
+        let asked = Asked {
+            place: Some(place),
+            watch: self.watch.clone(),
+            _running: self.edge.running.token(),
         };
         let conversation = Conversation {
             edge: self.edge.clone(),
@@ -128,53 +178,69 @@ impl Driver<'_> {
             watch: self.watch.clone(),
             shutdown: self.shutdown.clone(),
         };
-        let running = self.edge.running.token();
         tokio::spawn(async move {
+            let _asked = asked;
             stream::answer(&conversation, request, respond).await;
-            drop((place, running));
-            // Whether nothing is asked any more is for the driver to see.
-            conversation.watch.news.notify_one();
         });
     }
 
-    async fn end(&self, mut connection: Http2, enough: Enough) {
-        match enough {
-            Enough::Farewell => {
-                connection.graceful_shutdown();
-                return self.finish(connection).await;
-            }
-            Enough::Nuisance(nuisance) => {
-                tracing::debug!(frames = nuisance.label(), peer = %self.visitor.peer, "a flood");
-                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-            }
-            Enough::SlowHead => connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM),
-            Enough::Stalled => return,
-        }
-        let _ = timeout(FAREWELL, async { while connection.accept().await.is_some() {} }).await;
+    /// Nobody has looked at the request: it can be sent again elsewhere.
+    fn decline(&self, mut respond: SendResponse<Bytes>) {
+        self.watch.costs(OF_A_BAD_REQUEST, Flood::Headers);
+        respond.send_reset(Reason::REFUSED_STREAM);
     }
 
     /// Answers what was asked before the client knew that it is to go.
-    async fn finish(&self, mut connection: Http2) {
+    async fn finish(&self, connection: &mut Http2) -> Enough {
+        connection.graceful_shutdown();
+        let (told_at, mut unused_since) = (Instant::now(), None);
         loop {
-            let news = self.watch.news.notified();
-            if self.watch.nuisance().is_some() {
-                return;
-            }
-            let (head_since, stalled_since) = self.watch.waits();
-            let is_unused = self.tasks.available_permits() == self.tasks_max;
-            let unused_since = is_unused.then(Instant::now);
-            tokio::select! {
-                accepted = connection.accept() => match accepted {
-                    Some(Ok((request, respond))) => self.start(request, respond),
-                    Some(Err(_)) | None => return,
-                },
-                () = news => {}
-                () = after(head_since, self.limits.header_timeout) => return,
-                () = after(stalled_since, self.limits.write_timeout) => return,
-                () = after(unused_since, FAREWELL) => return,
+            match self.next(connection, &mut unused_since, FAREWELL).await {
+                Ok((request, respond)) if told_at.elapsed() < FAREWELL => {
+                    self.start(request, respond);
+                }
+                Ok((_, respond)) => self.decline(respond),
+                Err(enough) => return enough,
             }
         }
     }
+
+    async fn end(&self, mut connection: Http2, enough: Enough) {
+        let metrics = self.edge.log.metrics();
+        match enough {
+            Enough::Flood(flood) => {
+                metrics.http2_flood(flood);
+                tracing::debug!(frames = flood.label(), peer = %self.visitor.peer, "a flood");
+            }
+            Enough::Over(Some(error)) if is_for_a_flood(&error) => {
+                metrics.http2_flood(self.watch.last_frame());
+                return tracing::debug!(%error, peer = %self.visitor.peer, "a flood");
+            }
+            Enough::SlowHead => self.note(Own::HeadTimeout),
+            Enough::Farewell | Enough::Stalled | Enough::Over(_) => return,
+        }
+        connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        // Where the library has come to an end by itself, it says so again and again.
+        let rest = async { while let Some(Ok(_)) = connection.accept().await {} };
+        let _ = timeout(FAREWELL, rest).await;
+    }
+
+    /// A request that was not read to its end has its place in the log all the same.
+    fn note(&self, own: Own) {
+        let mut recording =
+            self.edge.log.begin(Record::new(SystemTime::now(), self.visitor.peer, None));
+        let version = Version::Http2;
+        let to =
+            Recipient { version, persistent: false, wants_body: false, hsts: b"", story: None };
+        own.note(to, &mut recording.record);
+        recording.record.status = 0;
+        recording.record.is_answered(0);
+    }
+}
+
+/// Whether the library has counted too much of something by itself.
+fn is_for_a_flood(error: &h2::Error) -> bool {
+    error.is_library() && error.is_go_away() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
 }
 
 async fn after(since: Option<Instant>, time: Duration) {

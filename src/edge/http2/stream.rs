@@ -1,12 +1,13 @@
 //! One request and its answer over HTTP/2.
 
-use super::watch::{Nuisance, OF_A_BAD_REQUEST, OF_AN_ANSWER, Watch};
+use super::watch::{OF_A_BAD_REQUEST, OF_AN_ANSWER, Watch};
 use crate::access_log::Record;
 use crate::edge::client::{Ended, Reply, RequestBody};
 use crate::edge::door::{Edge, Visitor};
 use crate::edge::own::{Own, Recipient};
 use crate::edge::route::{Arrival, Route};
 use crate::engine::Pieces;
+use crate::metrics::Flood;
 use crate::outcome::Outcome;
 use crate::rules::key::Key;
 use crate::transport::{ReadError, Sink, Source, WriteError};
@@ -18,12 +19,17 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::Request;
 use pingora::server::ShutdownWatch;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
+
+/// What becomes of requests that the client breaks off.
+const CLIENT_GONE: &str = "client_gone";
 
 /// What requests on one connection have in common.
 pub(super) struct Conversation {
@@ -39,7 +45,7 @@ pub(super) async fn answer(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
 ) {
-    let Conversation { edge, watch, .. } = conversation;
+    let Conversation { edge, .. } = conversation;
     let limits = &edge.settings.server.limits;
     let (parts, stream) = request.into_parts();
     let request = Request::from_parts(parts, ());
@@ -53,9 +59,7 @@ pub(super) async fn answer(
     // What the library knows of it is not needed any more.
     drop(request);
     let body = Http2Body::new(stream, limits.body_timeout, limits.head);
-    if converse(conversation, &head, &mut reply, body).await {
-        watch.earns(OF_AN_ANSWER);
-    } else {
+    if !converse(conversation, &head, &mut reply, body).await {
         reply.reset(Reason::INTERNAL_ERROR);
     }
 }
@@ -67,30 +71,45 @@ async fn converse(
     reply: &mut Http2Reply,
     mut body: Http2Body,
 ) -> bool {
-    let Conversation { edge, visitor, shutdown, .. } = conversation;
+    let Conversation { edge, visitor, watch, shutdown } = conversation;
     let now = SystemTime::now();
     let client = edge.client_of(head, visitor);
     let mut recording = edge.log.begin(Record::new(now, client, Some(head)));
     let record = &mut recording.record;
     let mut key = Key::default();
     let arrival = Arrival { head, visitor, client, now, shutdown };
-    let (route, _place) = edge.route(arrival, &mut key, record).await;
-    let ended = match route {
-        Route::Ourselves(said, hsts) => {
-            let sent = said.send(reply, Recipient::of(head, true, hsts), record).await;
-            sent.map_or_else(Ended::of_own, |()| Ended::Sent(true))
+    let _place;
+    let ended = if reply.is_gone().await {
+        // Broken off as soon as it was begun, by the client or because of what followed the head:
+        // nobody upstream hears of it.
+        Ended::Broken(CLIENT_GONE)
+    } else {
+        let route;
+        (route, _place) = edge.route(arrival, &mut key, record).await;
+        match route {
+            Route::Ourselves(said, hsts) => {
+                let sent = said.send(reply, Recipient::of(head, true, hsts), record).await;
+                sent.map_or_else(Ended::of_own, |()| Ended::Sent(true))
+            }
+            Route::Cache(exchange) => match exchange.at_once(reply, record).await {
+                Ok(ended) => ended,
+                Err(found) => exchange.fetched(found, reply, record).await,
+            },
+            Route::Around(job) => job.answer(reply, &mut body, record).await,
         }
-        Route::Cache(exchange) => match exchange.at_once(reply, record).await {
-            Ok(ended) => ended,
-            Err(found) => exchange.fetched(found, reply, record).await,
-        },
-        Route::Around(job) => job.answer(reply, &mut body, record).await,
     };
     record.is_answered(reply.sent_bytes());
     match ended {
-        Ended::Sent(_) => true,
+        Ended::Sent(_) => {
+            watch.earns(OF_AN_ANSWER);
+            true
+        }
         Ended::Broken(reason) | Ended::Reset(reason) => {
             record.outcome = Outcome::Error(reason);
+            if !matches!(reason, CLIENT_GONE | "client_stalled") {
+                // It is not this client's fault.
+                watch.earns(OF_AN_ANSWER);
+            }
             false
         }
         // Nobody can ask for another protocol here.
@@ -114,7 +133,7 @@ async fn refuse(
     if bad.explain().0 == 400 {
         own.note(to, record);
         record.status = 0;
-        watch.costs(OF_A_BAD_REQUEST, Nuisance::BadRequest);
+        watch.costs(OF_A_BAD_REQUEST, Flood::BadRequest);
         reply.reset(Reason::PROTOCOL_ERROR);
     } else {
         // What could not be sent is noted.
@@ -154,6 +173,12 @@ impl Http2Reply {
             State::Content(content) => content.send_reset(reason),
             State::Over => {}
         }
+    }
+
+    /// Whether the stream has been broken off already.
+    async fn is_gone(&mut self) -> bool {
+        let mut gone = pin!(self.gone());
+        poll_fn(|context| Poll::Ready(gone.as_mut().poll(context).is_ready())).await
     }
 
     /// The head goes out, and with it the end of the stream if nothing more comes.

@@ -5,29 +5,43 @@
 //! client, which grows again with time, with answers and with what the client takes. The library
 //! below counts a few things of its own over the life of a connection, and says so itself.
 
+use crate::metrics::Flood;
 use bytes::{Buf, BytesMut};
 use pingora::protocols::Stream;
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 
-/// The patience with a new client, and with one that has behaved well for long.
+/// The patience with a new client, and with one that has behaved well for long: enough for a page
+/// that is left when its 200 images have just been asked for.
 const PATIENCE_MAX: u64 = 2000;
-/// How much of it grows in a second.
-const PATIENCE_PER_SECOND: u64 = 100;
-/// How much of it an answer brings that went out whole: more than a reset costs, so that of many
-/// requests half can be broken off.
-pub(super) const OF_AN_ANSWER: u64 = 6;
-/// What a stream costs that the client breaks off.
-const OF_A_RESET: u64 = 5;
-/// What a request costs that cannot be answered.
+/// How much of it grows in a second: twice what a client uses up that asks every 10 ms whether the
+/// connection is alive, and answers are few.
+const PATIENCE_PER_SECOND: u64 = 200;
+/// What a request costs until it is answered. What the library resets for its malformed frames or
+/// refuses, and what a client makes it reset, never is (CVE-2025-8671).
+const OF_A_REQUEST: u64 = 3;
+/// What a stream costs besides that the client breaks off (CVE-2023-44487).
+const OF_A_RESET: u64 = 4;
+/// How much an answer brings that went out whole: so that of many requests half can be broken off.
+pub(super) const OF_AN_ANSWER: u64 = 10;
+/// What a request costs besides that has no meaning.
 pub(super) const OF_A_BAD_REQUEST: u64 = 10;
 /// Bytes taken by the client for each unit of it: those who take small pieces say so often.
-const BYTES_TAKEN: u64 = 512;
+const BYTES_TAKEN: u64 = 128;
+/// Payload that is of no use, for each unit of its cost.
+const BYTES_WASTED: u64 = 64;
+
+/// How long a client that is told to go may take to read so.
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
+/// How much of what it sends meanwhile is looked for the end.
+const DRAINED_BYTES_MAX: usize = 4 << 20;
 
 /// Of a frame's head (RFC 9113, section 4.1).
 const HEAD_BYTES: usize = 9;
@@ -35,38 +49,6 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 /// Content in pieces below this brings hardly more than it costs.
 const SMALL_DATA_BYTES: usize = 16;
-
-/// What a client used up the patience with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Nuisance {
-    Data,
-    Headers,
-    Priority,
-    Reset,
-    Settings,
-    Ping,
-    WindowUpdate,
-    Continuation,
-    Other,
-    BadRequest,
-}
-
-impl Nuisance {
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::Data => "data",
-            Self::Headers => "headers",
-            Self::Priority => "priority",
-            Self::Reset => "rst_stream",
-            Self::Settings => "settings",
-            Self::Ping => "ping",
-            Self::WindowUpdate => "window_update",
-            Self::Continuation => "continuation",
-            Self::Other => "other",
-            Self::BadRequest => "bad_request",
-        }
-    }
-}
 
 /// What those who move a connection and those who watch it tell each other.
 pub(super) struct Watch {
@@ -79,12 +61,13 @@ struct State {
     patience: u64,
     grown_at: Instant,
     /// What it ended with.
-    nuisance: Option<Nuisance>,
+    flood: Option<Flood>,
     /// Since when a head has been coming.
     head_since: Option<Instant>,
     /// Since when the client has taken nothing that there was for it.
     stalled_since: Option<Instant>,
     taken_bytes: u64,
+    last_frame: Flood,
 }
 
 impl Watch {
@@ -92,10 +75,11 @@ impl Watch {
         let state = State {
             patience: PATIENCE_MAX,
             grown_at: Instant::now(),
-            nuisance: None,
+            flood: None,
             head_since: None,
             stalled_since: None,
             taken_bytes: 0,
+            last_frame: Flood::Settings,
         };
         Arc::new(Self { state: Mutex::new(state), news: Notify::new() })
     }
@@ -105,8 +89,8 @@ impl Watch {
     }
 
     /// What the patience with the client ended with, if it has.
-    pub(super) fn nuisance(&self) -> Option<Nuisance> {
-        self.lock().nuisance
+    pub(super) fn flood(&self) -> Option<Flood> {
+        self.lock().flood
     }
 
     /// Since when a head has been coming, and since when the client has taken nothing.
@@ -115,14 +99,19 @@ impl Watch {
         (state.head_since, state.stalled_since)
     }
 
+    /// The type of the frame that was read last.
+    pub(super) fn last_frame(&self) -> Flood {
+        self.lock().last_frame
+    }
+
     /// The client has got something that it asked for.
     pub(super) fn earns(&self, patience: u64) {
         self.lock().earns(patience);
     }
 
     /// It did something that costs so much patience.
-    pub(super) fn costs(&self, patience: u64, nuisance: Nuisance) {
-        if self.lock().costs(patience, nuisance) {
+    pub(super) fn costs(&self, patience: u64, flood: Flood) {
+        if self.lock().costs(patience, flood) {
             self.news.notify_one();
         }
     }
@@ -134,16 +123,16 @@ impl State {
     }
 
     /// Whether that was the last of it.
-    fn costs(&mut self, patience: u64, nuisance: Nuisance) -> bool {
+    fn costs(&mut self, patience: u64, flood: Flood) -> bool {
         let grown = self.grown_at.elapsed().as_millis() as u64 * PATIENCE_PER_SECOND / 1000;
         if grown > 0 {
             self.earns(grown);
             self.grown_at = Instant::now();
         }
-        let is_over = self.patience < patience && self.nuisance.is_none();
+        let is_over = self.patience < patience && self.flood.is_none();
         self.patience = self.patience.saturating_sub(patience);
         if is_over {
-            self.nuisance = Some(nuisance);
+            self.flood = Some(flood);
         }
         is_over
     }
@@ -155,25 +144,30 @@ pub(super) struct Watched {
     read_before: BytesMut,
     watch: Arc<Watch>,
     frames: Frames,
+    /// The end of the time for reading what it was told last.
+    farewell: Option<Pin<Box<Sleep>>>,
+    drained_bytes: usize,
 }
 
 impl Watched {
     pub(super) fn new(stream: Stream, read_before: BytesMut, watch: Arc<Watch>) -> Self {
-        Self { stream, read_before, watch, frames: Frames::new() }
+        let (frames, farewell) = (Frames::new(), None);
+        Self { stream, read_before, watch, frames, farewell, drained_bytes: 0 }
     }
 
     fn heed(&mut self, bytes: &[u8]) {
-        let had_head = self.frames.head_is_coming;
+        let heads_before = self.frames.heads;
         let mut state = self.watch.lock();
         let mut is_news = false;
-        self.frames.read(bytes, |cost, nuisance| is_news |= state.costs(cost, nuisance));
-        match (had_head, self.frames.head_is_coming) {
-            (_, false) => state.head_since = None,
-            (false, true) => {
-                state.head_since = Some(Instant::now());
-                is_news = true;
-            }
-            (true, true) => {}
+        self.frames.read(bytes, |cost, flood| {
+            state.last_frame = flood;
+            is_news |= cost > 0 && state.costs(cost, flood);
+        });
+        if !self.frames.head_is_coming {
+            state.head_since = None;
+        } else if self.frames.heads > heads_before {
+            state.head_since = Some(Instant::now());
+            is_news = true;
         }
         drop(state);
         if is_news {
@@ -202,12 +196,36 @@ impl Watched {
     }
 }
 
+impl Watched {
+    /// Forgets what still comes, for as long as the client may take to read what it was told last:
+    /// closed with something unread, the connection would be reset, and that would be lost.
+    fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let farewell = self.farewell.get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
+        if farewell.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut room = [0; 4096];
+        while self.drained_bytes < DRAINED_BYTES_MAX {
+            let mut buf = ReadBuf::new(&mut room);
+            match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => self.drained_bytes += buf.filled().len(),
+                _ => return Poll::Ready(()),
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
 impl AsyncRead for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.watch.flood().is_some() {
+            // Whoever keeps the connection going knows, and ends it.
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         if self.read_before.is_empty() {
             ready!(Pin::new(&mut self.stream).poll_read(context, buf))?;
@@ -252,7 +270,8 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        self.poll_drain(context).map(Ok)
     }
 }
 
@@ -262,7 +281,9 @@ struct Frames {
     head: [u8; HEAD_BYTES],
     head_len: usize,
     payload_left: usize,
-    /// A block of fields has begun and not ended.
+    /// Blocks of fields that have begun.
+    heads: u64,
+    /// The last of them has not ended.
     head_is_coming: bool,
     /// It ends with the frame that is being read.
     head_ends: bool,
@@ -275,13 +296,14 @@ impl Frames {
             head: [0; HEAD_BYTES],
             head_len: 0,
             payload_left: 0,
+            heads: 0,
             head_is_coming: false,
             head_ends: false,
         }
     }
 
     /// Reads on, and tells of what costs patience.
-    fn read(&mut self, mut bytes: &[u8], mut costs: impl FnMut(u64, Nuisance)) {
+    fn read(&mut self, mut bytes: &[u8], mut costs: impl FnMut(u64, Flood)) {
         let preface = self.preface_left.min(bytes.len());
         self.preface_left -= preface;
         bytes = &bytes[preface..];
@@ -300,36 +322,36 @@ impl Frames {
                 return;
             }
             self.head_len = 0;
-            if let Some((cost, nuisance)) = self.begin_frame() {
-                costs(cost, nuisance);
-            }
+            let (cost, flood) = self.begin_frame();
+            costs(cost, flood);
         }
     }
 
     /// A frame's head is there; what the frame costs.
-    fn begin_frame(&mut self) -> Option<(u64, Nuisance)> {
+    fn begin_frame(&mut self) -> (u64, Flood) {
         let [high, middle, low, kind, flags, ..] = self.head;
         let len = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
         self.payload_left = len;
         let is_of_a_head = matches!(kind, 1 | 9);
         if is_of_a_head {
+            self.heads += u64::from(kind == 1);
             self.head_is_coming = true;
             self.head_ends = flags & END_HEADERS != 0;
         }
+        let wasted = len as u64 / BYTES_WASTED;
         match kind {
-            0 if flags & END_STREAM == 0 && len == 0 => Some((4, Nuisance::Data)),
-            0 if flags & END_STREAM == 0 && len < SMALL_DATA_BYTES => Some((1, Nuisance::Data)),
-            0 => None,
-            // Requests have limits of their own.
-            1 if len > 0 => None,
-            1 => Some((4, Nuisance::Headers)),
-            2 => Some((1, Nuisance::Priority)),
-            3 => Some((OF_A_RESET, Nuisance::Reset)),
-            4 => Some((4, Nuisance::Settings)),
-            6 => Some((1, Nuisance::Ping)),
-            8 => Some((1, Nuisance::WindowUpdate)),
-            9 => Some((4, Nuisance::Continuation)),
-            _ => Some((1, Nuisance::Other)),
+            0 if flags & END_STREAM == 0 && len == 0 => (4, Flood::Data),
+            0 if flags & END_STREAM == 0 && len < SMALL_DATA_BYTES => (1, Flood::Data),
+            0 => (0, Flood::Data),
+            1 if len > 0 => (OF_A_REQUEST, Flood::Headers),
+            1 => (OF_A_REQUEST + 4, Flood::Headers),
+            2 => (1, Flood::Priority),
+            3 => (OF_A_RESET, Flood::Reset),
+            4 => (4 + wasted, Flood::Settings),
+            6 => (1, Flood::Ping),
+            8 => (1, Flood::WindowUpdate),
+            9 => (4, Flood::Continuation),
+            _ => (1 + wasted, Flood::Other),
         }
     }
 }

@@ -1,7 +1,4 @@
 //! Hosts as people write them, and as the keys of their sites spell them.
-//!
-//! A name with a dot at its end is the same host to `SiteMap` and another one to keys: whoever names
-//! one of the two means both.
 
 use crate::config::Site;
 use crate::rules::key::Key;
@@ -40,7 +37,8 @@ impl Place<'_> {
     }
 }
 
-/// The host of a request over this scheme that this site answers, and its other spelling.
+/// The host of a request over this scheme that this site answers, with each port that its keys may
+/// have.
 pub(super) fn of_request<'a>(
     site: &'a Site,
     named: Option<Authority<'_>>,
@@ -48,10 +46,7 @@ pub(super) fn of_request<'a>(
 ) -> Vec<Place<'a>> {
     let host = named.map_or("", |authority| authority.host).to_ascii_lowercase();
     let ports = ports(named.and_then(|authority| authority.port), default_port(scheme));
-    let place =
-        |(host, port): (&String, &Option<u16>)| Place { site, host: host.clone(), port: *port };
-    let hosts: Vec<_> = both_spellings(host).collect();
-    hosts.iter().flat_map(|host| ports.iter().map(move |port| (host, port))).map(place).collect()
+    ports.into_iter().map(|port| Place { site, host: host.clone(), port }).collect()
 }
 
 /// As keys may have the port of a URL. What one scheme leaves out, another may have named: where a
@@ -109,22 +104,17 @@ fn spellings(host: &str) -> Result<Vec<String>, String> {
         let why = "\"*\" stands for no host here: name the hosts one by one, or use a tag";
         return Err(why.to_owned());
     }
-    let written = Some(host.to_ascii_lowercase());
-    let read = url::Host::parse(host).ok().map(|host| host.to_string());
+    let written = read_host(host);
+    let read = url::Host::parse(host).ok().and_then(|host| read_host(&host.to_string()));
     let read = read.filter(|read| written.as_ref() != Some(read));
-    let hosts = written.into_iter().chain(read).filter(|host| is_host(host));
-    let hosts: Vec<String> = hosts.flat_map(both_spellings).collect();
+    let hosts: Vec<String> = written.into_iter().chain(read).collect();
     if hosts.is_empty() { Err(format!("\"{host}\" is not a host")) } else { Ok(hosts) }
 }
 
-/// With a dot at the end and without.
-fn both_spellings(host: String) -> impl Iterator<Item = String> {
-    let other = host.strip_suffix('.').map_or_else(|| format!("{host}."), str::to_owned);
-    std::iter::once(host).chain(Some(other).filter(|other| is_host(other)))
-}
-
-fn is_host(text: &str) -> bool {
-    authority::parse(text.as_bytes()).is_some_and(|read| read.port.is_none())
+/// As keys have it.
+fn read_host(text: &str) -> Option<String> {
+    let read = authority::parse(text.as_bytes()).filter(|read| read.port.is_none())?;
+    Some(read.host.to_ascii_lowercase())
 }
 
 fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {

@@ -66,6 +66,15 @@ impl Brim {
         ))
     }
 
+    /// The same for clients that speak HTTP/2, or HTTP/1.1.
+    pub(crate) fn http2(origin: SocketAddr, limits: &str, site: &str) -> Self {
+        Self::configured(&format!(
+            "[server]\nhttp = [{{ address = '127.0.0.1:0', h2c = true }}]\n[server.limits]\n\
+             {limits}\n[[origin]]\nname = 'o'\nservers = ['http://{origin}']\n\
+             [[site]]\nhosts = ['*']\norigin = 'o'\n{site}\n"
+        ))
+    }
+
     /// `brim run` with this configuration, which listens on one port.
     pub(crate) fn configured(text: &str) -> Self {
         Self::configured_exactly(&with_admin(text))

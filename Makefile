@@ -5,13 +5,14 @@ LISTEN ?= 127.0.0.1:8080
 LISTEN_TLS ?= 127.0.0.1:8443
 CARGO ?= cargo
 CONFORMANCE ?=
+SOAK_MINUTES ?= 3
 CRASHES ?= 100
 CRASH_ROUNDS ?= 20
 FUZZ_SECONDS ?= 60
 FUZZ_TARGET ?= request_head
 BENCH ?=
 
-.PHONY: help run test lint conformance crash fuzz bench bench-disk bench-misses deps node clean
+.PHONY: help run test lint conformance browser soak crash fuzz bench bench-disk bench-misses deps node clean
 
 help:
 	@echo "make run                          an edge in front of an embedded demo site (LISTEN=$(LISTEN), LISTEN_TLS=$(LISTEN_TLS) or empty)"
@@ -19,7 +20,9 @@ help:
 	@echo "make test                         every test"
 	@echo "make lint                         formatting, and clippy with warnings as errors"
 	@echo "make conformance                  the public suite of HTTP caching rules (CONFORMANCE=\"--id=<test>\", \"--verbose\")"
+	@echo "make browser                      the demo site over TLS and HTTP/2, as curl, h2load and a headless Chromium see it"
 	@echo "make crash                        crashes: of an edge under load, CRASHES=$(CRASHES) times, and of the disk tier, CRASH_ROUNDS=$(CRASH_ROUNDS) times as many as in the tests"
+	@echo "make soak                         load, slow clients, resets, floods and purges at one time, SOAK_MINUTES=$(SOAK_MINUTES): does memory come back?"
 	@echo "make fuzz                         cargo fuzz, FUZZ_SECONDS=$(FUZZ_SECONDS) of FUZZ_TARGET=$(FUZZ_TARGET)"
 	@echo "make bench                        micro-benchmarks"
 	@echo "make bench-disk                   the disk tier beside its goals (BENCH=\"--full\", \"--only policy\", \"--dir DIR\")"
@@ -45,6 +48,12 @@ conformance: deps conformance/node_modules/.package-lock.json
 conformance/node_modules/.package-lock.json: conformance/package.json conformance/package-lock.json | node
 	@cd conformance && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
+
+# Everything that it needs is a package of the system; nothing else is downloaded.
+browser: deps
+	@./deploy/install.sh "for make browser" nodejs curl nghttp2-client chromium-headless-shell
+	$(CARGO) build
+	@node --no-warnings browser/run.mjs --brim=target/debug/brim
 
 # A dependency of Pingora (zlib-ng) is built with cmake.
 deps:
@@ -76,6 +85,11 @@ bench-disk: deps
 bench-misses: deps
 	-@PATH="$$PATH:/usr/sbin" ./deploy/install.sh "for make bench-misses" nginx haproxy
 	$(CARGO) bench --bench misses -- $(BENCH)
+
+# Some minutes, on Linux; everything stays on this machine. It fails where memory or descriptors do not
+# come back, or where somebody who behaves is not answered.
+soak: deps
+	$(CARGO) bench --bench soak -- --minutes $(SOAK_MINUTES)
 
 clean:
 	$(CARGO) clean

@@ -1,5 +1,5 @@
-// The suite's server and Brim as child processes. Invariant: none of them outlives this process,
-// however it ends, short of SIGKILL.
+// The suite's server, Brim, and a browser as child processes. Invariant: none of them outlives this
+// process, however it ends, short of SIGKILL.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -20,9 +20,10 @@ const running = new Set();
 process.on('exit', () => running.forEach(child => child.kill('SIGKILL')));
 
 /// A child whose lines go to `onLine` and, with `echo`, to our own output. Its `died` is rejected
-/// when it ends unasked.
-function start (name, command, args, { env, cwd, echo, onLine = () => {} }) {
-  const child = spawn(command, args, { env, cwd, stdio: ['ignore', 'pipe', 'pipe'] });
+/// when it ends unasked. `pipes` more of them are opened behind its three streams.
+export function start (name, command, args, { env, cwd, echo, pipes = 0, onLine = () => {} }) {
+  const stdio = ['ignore', 'pipe', 'pipe', ...Array(pipes).fill('pipe')];
+  const child = spawn(command, args, { env, cwd, stdio });
   running.add(child);
   const lastLines = [];
   for (const stream of [child.stdout, child.stderr]) {
@@ -52,7 +53,7 @@ function start (name, command, args, { env, cwd, echo, onLine = () => {} }) {
 }
 
 /// The same, once it has written a line in which `wanted` finds its answer.
-async function startUntil (name, command, args, wanted, options) {
+export async function startUntil (name, command, args, wanted, options) {
   let timer, child;
   const ready = new Promise((resolve, reject) => {
     const late = new ChildFailure(`${name} was not ready in ${START_MS_MAX} ms`);

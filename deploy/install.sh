@@ -7,10 +7,17 @@ set -u
 as_root() {
 	if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo -n "$@"; else return 1; fi
 }
-# Whether the package's command is there; only Node.js calls it otherwise than the package.
+# Whether the package's command is there: most are called as their package is.
 is_present() {
 	case $1 in
 	nodejs) command -v node >/dev/null ;;
+	nghttp2-client) command -v h2load >/dev/null ;;
+	chromium-headless-shell)
+		for browser in "$1" chromium chromium-browser google-chrome; do
+			command -v "$browser" >/dev/null && return
+		done
+		return 1
+		;;
 	*) command -v "$1" >/dev/null ;;
 	esac
 }

@@ -1,9 +1,10 @@
 //! Brim, a CDN edge in one binary. One request's way through these files:
 //!
-//! 1. `server` bound the sockets; Pingora accepts a connection and hands it to
-//! 2. `edge::connection`, which reads bytes until
-//! 3. `wire::request` finds one whole head in them, or a reason to refuse it;
-//! 4. `rules::site` names the site of its host, `rules::loops` finds out whether it was here before;
+//! 1. `server` bound the sockets; Pingora accepts a connection and hands it to `edge::door`, which finds
+//!    out whose it is, over what, and whether there is a place for it;
+//! 2. `edge::connection` (HTTP/1.1) or `edge::http2` reads it until
+//! 3. `wire::request` finds one whole head in it, or a reason to refuse it;
+//! 4. `edge::route` finds its way: `rules::site` names the site of its host, `rules::loops` finds out whether it was here before;
 //! 5. `rules::key` says what it asks for; a GET or HEAD is `edge::serve`'s, which asks
 //! 6. `engine::lookup`: stored in `store`, in memory or on the disk (then it is answered at once), on
 //!    its way (`in_flight`), or to be fetched by a `fill`, a task of its own that takes a connection from

@@ -1,6 +1,7 @@
 //! One connection, either side's: two halves that read and write with limits of time, and bodies
 //! over them.
 
+pub mod http2;
 mod patience;
 
 pub use patience::Patience;
@@ -246,24 +247,6 @@ pub struct Incoming<'a> {
 impl Source for Incoming<'_> {
     async fn next(&mut self) -> Result<Option<Frame>, ReadError> {
         self.body.next(self.reader).await
-    }
-}
-
-/// A body that is written to a connection.
-pub struct Outgoing<'a> {
-    /// The connection.
-    pub writer: &'a mut Writer,
-    /// How the other side is told where it ends.
-    pub encoding: Encoding,
-}
-
-impl Sink for Outgoing<'_> {
-    async fn frame(&mut self, frame: &Frame) -> Result<(), WriteError> {
-        self.writer.write_frame(frame, self.encoding).await
-    }
-
-    async fn end(&mut self) -> Result<(), WriteError> {
-        self.writer.write(&[&self.encoding.end(None)]).await
     }
 }
 

@@ -22,8 +22,11 @@ pub enum Flood {
 }
 
 impl Flood {
+    /// How many there are.
+    pub const COUNT: usize = 10;
+
     /// In the order of the variants.
-    const LABELS: [&str; 10] = [
+    const LABELS: [&str; Self::COUNT] = [
         "data",
         "headers",
         "priority",
@@ -42,7 +45,7 @@ impl Flood {
     }
 }
 
-pub(super) struct FloodSeries([IntCounter; Flood::LABELS.len()]);
+pub(super) struct FloodSeries([IntCounter; Flood::COUNT]);
 
 impl FloodSeries {
     pub(super) fn of(registry: &Registry) -> Self {

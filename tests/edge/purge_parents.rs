@@ -1,7 +1,7 @@
 //! A purge goes to the parents before the edge drops its own copy.
 
 use crate::kit::operator::{json_of, request};
-use crate::kit::{Brim, Client, Origin, Tiers, get_with, parents};
+use crate::kit::{Brim, Client, Gate, Origin, Tiers, get_with, parents};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -335,12 +335,18 @@ fn a_tag_that_json_cannot_name_is_everything_to_parents() {
 
 #[test]
 fn a_purge_that_a_parent_does_not_understand_has_it_forget_everything() {
-    let door = Origin::serving(|head, count| {
+    let acknowledged = Gate::default();
+    let until = acknowledged.clone();
+    let door = Origin::serving(move |head, count| {
+        assert!(head.starts_with("POST /purge "), "{head}");
         let (status, body) = match count {
             0 => ("400 Bad Request", "{\"error\":\"no site\"}"),
-            _ => ("200 OK", "{\"id\":\"7\",\"objects\":3,\"bytes\":4}"),
+            _ => {
+                // Sooner, and the edge might have nothing left to tell of.
+                until.wait_for(1);
+                ("200 OK", "{\"id\":\"7\",\"objects\":3,\"bytes\":4}")
+            }
         };
-        assert!(head.starts_with("POST /purge "), "{head}");
         format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
     });
     let (origin, shield) = (Origin::ok(), Origin::ok());
@@ -348,14 +354,17 @@ fn a_purge_that_a_parent_does_not_understand_has_it_forget_everything() {
     let edge = parents::edge_of(origin.address(), shield.address(), &doors, ["", "", ""]);
     let answer = edge.operator().ask("POST", "/purge", "{\"hosts\":[\"a.test\"],\"soft\":true}");
     assert_eq!(answer.status, 202, "{}", answer.text());
+    acknowledged.add_one();
     edge.wait_until("brim_parent_purges_pending", |pending| pending == 0);
     edge.error_log("it is to forget everything");
     assert_eq!(of_parent(&newest(&edge.operator()))["id"], "7");
     assert_eq!(Client::connect(edge.address()).ask(crate::kit::get("/x")).status, 200);
-    assert_eq!((door.requests(), shield.requests()), (2, 1));
-    let length = "content-length: 12\r\n";
-    let head = door.last_head().to_ascii_lowercase();
-    assert!(head.contains(length), "{head}: {{\"all\":true}} has twelve bytes");
+    assert_eq!(shield.requests(), 1);
+    let heads = door.heads();
+    let is_all = |head: &String| head.to_ascii_lowercase().contains("content-length: 12\r\n");
+    assert!(!is_all(&heads[0]), "{heads:#?}");
+    // Twice, if the first answer to it came later than the edge waits for it.
+    assert!(heads.len() > 1 && heads[1..].iter().all(is_all), "{{\"all\":true}} has twelve bytes");
 }
 
 #[test]

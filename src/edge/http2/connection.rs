@@ -7,7 +7,8 @@ use crate::access_log::Record;
 use crate::config::Limits;
 use crate::edge::door::{Edge, Visitor};
 use crate::edge::own::{Own, Recipient};
-use crate::metrics::Flood;
+use crate::edge::seats::{RESTS_AFTER, Seat};
+use crate::metrics::{Closed, Flood};
 use crate::wire::Version;
 use bytes::{Bytes, BytesMut};
 use h2::server::{Builder, Connection, SendResponse};
@@ -47,7 +48,11 @@ pub(in crate::edge) async fn serve(
     let watch = Watch::new();
     let watched = Watched::new(stream, read_before, watch.clone());
     let greeting = builder(&limits).handshake(watched);
-    let Ok(Ok(connection)) = timeout(limits.header_timeout, greeting).await else { return };
+    let connection = match timeout(limits.header_timeout, greeting).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(_)) => return,
+        Err(_) => return edge.log.metrics().connection_closed(Closed::HeaderTimeout),
+    };
     let tasks = limits.streams * TASKS_PER_STREAM;
     let driver = Driver {
         edge,
@@ -91,8 +96,10 @@ type Asking = (Request<RecvStream>, SendResponse<Bytes>);
 
 /// Why a connection is brought to its end.
 enum Enough {
-    /// Its requests are answered, and no more are taken.
+    /// The edge stops: its requests are answered, and no more are taken.
     Farewell,
+    /// The same: nothing has been asked for a while.
+    Unused(Closed),
     Flood(Flood),
     /// A head did not arrive in time.
     SlowHead,
@@ -129,7 +136,10 @@ impl Driver<'_> {
                 _ = shutdown.wait_for(|down| *down) => break Enough::Farewell,
             }
         };
-        if let Enough::Farewell = enough {
+        if let Enough::Unused(why) = enough {
+            self.edge.log.metrics().connection_closed(why);
+        }
+        if let Enough::Farewell | Enough::Unused(_) = enough {
             enough = self.finish(&mut connection).await;
         }
         self.end(connection, enough).await;
@@ -142,12 +152,17 @@ impl Driver<'_> {
         unused_since: &mut Option<Instant>,
         unused_max: Duration,
     ) -> Result<Asking, Enough> {
+        // Where others need the place.
+        let mut seat = None;
         loop {
             let news = self.watch.news.notified();
             let is_unused = self.tasks.available_permits() == self.tasks_max;
             *unused_since = is_unused.then(|| unused_since.unwrap_or_else(Instant::now));
             if let Some(flood) = self.watch.flood() {
                 return Err(Enough::Flood(flood));
+            }
+            if !is_unused {
+                seat = None;
             }
             let (head_since, stalled_since) = self.watch.waits();
             tokio::select! {
@@ -158,7 +173,13 @@ impl Driver<'_> {
                 () = news => {}
                 () = after(head_since, self.limits.header_timeout) => return Err(Enough::SlowHead),
                 () = after(stalled_since, self.limits.write_timeout) => return Err(Enough::Stalled),
-                () = after(*unused_since, unused_max) => return Err(Enough::Farewell),
+                () = after(*unused_since, unused_max) => {
+                    return Err(Enough::Unused(Closed::Idle));
+                }
+                () = after(*unused_since, RESTS_AFTER), if seat.is_none() => {
+                    seat = Some(self.edge.seats.take());
+                }
+                () = is_needed(&mut seat) => return Err(Enough::Unused(Closed::Crowded)),
             }
         }
     }
@@ -213,11 +234,12 @@ impl Driver<'_> {
                 tracing::debug!(frames = flood.label(), peer = %self.visitor.peer, "a flood");
             }
             Enough::Over(Some(error)) if is_for_a_flood(&error) => {
-                metrics.http2_flood(self.watch.last_frame());
+                metrics.http2_flood(self.watch.suspect());
                 return tracing::debug!(%error, peer = %self.visitor.peer, "a flood");
             }
             Enough::SlowHead => self.note(Own::HeadTimeout),
-            Enough::Farewell | Enough::Stalled | Enough::Over(_) => return,
+            Enough::Stalled => return metrics.connection_closed(Closed::WriteTimeout),
+            Enough::Farewell | Enough::Unused(_) | Enough::Over(_) => return,
         }
         connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         // Where the library has come to an end by itself, it says so again and again.
@@ -235,6 +257,13 @@ impl Driver<'_> {
         own.note(to, &mut recording.record);
         recording.record.status = 0;
         recording.record.is_answered(0);
+    }
+}
+
+async fn is_needed(seat: &mut Option<Seat<'_>>) {
+    match seat {
+        Some(seat) => seat.is_needed().await,
+        None => std::future::pending().await,
     }
 }
 

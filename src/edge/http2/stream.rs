@@ -10,7 +10,8 @@ use crate::engine::Pieces;
 use crate::metrics::Flood;
 use crate::outcome::Outcome;
 use crate::rules::key::Key;
-use crate::transport::{ReadError, Sink, Source, WriteError};
+use crate::transport::http2::{gone, not_sent, send};
+use crate::transport::{Patience, ReadError, Sink, Source, WriteError};
 use crate::wire::body::{Frame, Sender};
 use crate::wire::request::{BadRequest, RequestHead};
 use crate::wire::{Framing, HeadLimits, Version, http2};
@@ -26,7 +27,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
-use tokio::time::timeout;
 
 /// What becomes of requests that the client breaks off.
 const CLIENT_GONE: &str = "client_gone";
@@ -49,7 +49,7 @@ pub(super) async fn answer(
     let limits = &edge.settings.server.limits;
     let (parts, stream) = request.into_parts();
     let request = Request::from_parts(parts, ());
-    let mut reply = Http2Reply::new(respond, limits.write_timeout);
+    let mut reply = Http2Reply::new(respond, Patience::new(limits.write_timeout, limits.rate_min));
     let head = match http2::read_request(&request, stream.is_end_stream(), &limits.head) {
         Ok(head) => head,
         Err(bad) => {
@@ -58,7 +58,8 @@ pub(super) async fn answer(
     };
     // What the library knows of it is not needed any more.
     drop(request);
-    let body = Http2Body::new(stream, limits.body_timeout, limits.head);
+    let body =
+        Http2Body::new(stream, Patience::new(limits.body_timeout, limits.rate_min), limits.head);
     if !converse(conversation, &head, &mut reply, body).await {
         reply.reset(Reason::INTERNAL_ERROR);
     }
@@ -149,7 +150,7 @@ struct Http2Reply {
     pending: Vec<u8>,
     /// What is left of the content, where its length was told.
     left: Option<u64>,
-    stall_timeout: Duration,
+    patience: Patience,
     sent_bytes: u64,
 }
 
@@ -162,9 +163,9 @@ enum State {
 }
 
 impl Http2Reply {
-    fn new(respond: SendResponse<Bytes>, stall_timeout: Duration) -> Self {
+    fn new(respond: SendResponse<Bytes>, patience: Patience) -> Self {
         let (state, pending) = (State::Nothing(respond), Vec::new());
-        Self { state, pending, left: None, stall_timeout, sent_bytes: 0 }
+        Self { state, pending, left: None, patience, sent_bytes: 0 }
     }
 
     fn reset(&mut self, reason: Reason) {
@@ -201,18 +202,13 @@ impl Http2Reply {
     }
 
     /// Sends content; the last of it with the end of the stream, where that is known.
-    async fn send(&mut self, mut data: Bytes) -> Result<(), WriteError> {
+    async fn send(&mut self, data: Bytes) -> Result<(), WriteError> {
         let State::Content(content) = &mut self.state else { return Err(gone()) };
-        while !data.is_empty() {
-            let room = timeout(self.stall_timeout, room_for(content, data.len())).await;
-            let room = room.map_err(|_| WriteError::Stalled)??;
-            let piece = data.split_to(room.min(data.len()));
-            let sent = piece.len() as u64;
-            self.left = self.left.map(|left| left.saturating_sub(sent));
-            content.send_data(piece, self.left == Some(0)).map_err(not_sent)?;
-            self.sent_bytes += sent;
-        }
-        if self.left == Some(0) {
+        self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+        let (ends, sent_bytes) = (self.left == Some(0), &mut self.sent_bytes);
+        let sent = |bytes| *sent_bytes += bytes as u64;
+        send(content, data, ends, &mut self.patience, sent).await?;
+        if ends {
             self.state = State::Over;
         }
         Ok(())
@@ -304,42 +300,18 @@ impl Reply for Http2Reply {
     }
 }
 
-/// Waits until some of so many bytes may be sent.
-async fn room_for(content: &mut SendStream<Bytes>, bytes: usize) -> Result<usize, WriteError> {
-    content.reserve_capacity(bytes);
-    loop {
-        let room = content.capacity();
-        if room > 0 {
-            return Ok(room);
-        }
-        match poll_fn(|context| content.poll_capacity(context)).await {
-            Some(Ok(_)) => {}
-            Some(Err(error)) => return Err(not_sent(error)),
-            None => return Err(gone()),
-        }
-    }
-}
-
-fn not_sent(error: h2::Error) -> WriteError {
-    WriteError::Io(io::Error::other(error))
-}
-
-fn gone() -> WriteError {
-    WriteError::Io(io::ErrorKind::BrokenPipe.into())
-}
-
 /// The body of a request. The client may send as much again as was taken, and no more.
 struct Http2Body {
     stream: RecvStream,
     handed_out: usize,
     has_begun: Arc<AtomicBool>,
-    stall_timeout: Duration,
+    patience: Patience,
     limits: HeadLimits,
 }
 
 impl Http2Body {
-    fn new(stream: RecvStream, stall_timeout: Duration, limits: HeadLimits) -> Self {
-        Self { stream, handed_out: 0, has_begun: Arc::default(), stall_timeout, limits }
+    fn new(stream: RecvStream, patience: Patience, limits: HeadLimits) -> Self {
+        Self { stream, handed_out: 0, has_begun: Arc::default(), patience, limits }
     }
 }
 
@@ -349,17 +321,18 @@ impl Source for Http2Body {
             // Of a stream that has ended there is nothing to release.
             let handed_out = std::mem::take(&mut self.handed_out);
             let _ = self.stream.flow_control().release_capacity(handed_out);
-            let came = timeout(self.stall_timeout, self.stream.data()).await;
-            let Some(data) = came.map_err(|_| ReadError::Stalled)? else { break };
+            let came = self.patience.wait(self.stream.data()).await;
+            let Some(data) = came.ok_or(ReadError::Stalled)? else { break };
             let data = data.map_err(read_error)?;
+            self.patience.moved(data.len());
             self.handed_out = data.len();
             if !data.is_empty() {
                 self.has_begun.store(true, Ordering::Relaxed);
                 return Ok(Some(Frame::Data(data)));
             }
         }
-        let came = timeout(self.stall_timeout, self.stream.trailers()).await;
-        let trailers = came.map_err(|_| ReadError::Stalled)?.map_err(read_error)?;
+        let came = self.patience.wait(self.stream.trailers()).await;
+        let trailers = came.ok_or(ReadError::Stalled)?.map_err(read_error)?;
         let read = |fields| http2::read_trailers(fields, Sender::Client, &self.limits);
         let trailers = trailers.as_ref().map(read).transpose().map_err(ReadError::Bad)?;
         Ok(trailers.filter(|fields| !fields.is_empty()).map(Frame::Trailers))

@@ -46,9 +46,12 @@ const DRAINED_BYTES_MAX: usize = 4 << 20;
 /// Of a frame's head (RFC 9113, section 4.1).
 const HEAD_BYTES: usize = 9;
 const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
-/// Content in pieces below this brings hardly more than it costs.
+/// Content in pieces below this brings hardly more than it costs, but there are clients that write
+/// byte by byte: so many of them are one unit of cost.
 const SMALL_DATA_BYTES: usize = 16;
+const SMALL_DATA_FRAMES: u8 = 8;
 
 /// What those who move a connection and those who watch it tell each other.
 pub(super) struct Watch {
@@ -67,7 +70,10 @@ struct State {
     /// Since when the client has taken nothing that there was for it.
     stalled_since: Option<Instant>,
     taken_bytes: u64,
-    last_frame: Flood,
+    /// What each kind has used up since the patience was last whole.
+    spent: [u64; Flood::COUNT],
+    /// The kind that has used up most.
+    dearest: Flood,
 }
 
 impl Watch {
@@ -79,7 +85,8 @@ impl Watch {
             head_since: None,
             stalled_since: None,
             taken_bytes: 0,
-            last_frame: Flood::Settings,
+            spent: [0; Flood::COUNT],
+            dearest: Flood::Data,
         };
         Arc::new(Self { state: Mutex::new(state), news: Notify::new() })
     }
@@ -99,9 +106,9 @@ impl Watch {
         (state.head_since, state.stalled_since)
     }
 
-    /// The type of the frame that was read last.
-    pub(super) fn last_frame(&self) -> Flood {
-        self.lock().last_frame
+    /// What there was most of, if there was too much of something.
+    pub(super) fn suspect(&self) -> Flood {
+        self.lock().dearest
     }
 
     /// The client has got something that it asked for.
@@ -120,6 +127,9 @@ impl Watch {
 impl State {
     fn earns(&mut self, patience: u64) {
         self.patience = (self.patience + patience).min(PATIENCE_MAX);
+        if self.patience == PATIENCE_MAX {
+            (self.spent, self.dearest) = ([0; Flood::COUNT], Flood::Data);
+        }
     }
 
     /// Whether that was the last of it.
@@ -131,8 +141,12 @@ impl State {
         }
         let is_over = self.patience < patience && self.flood.is_none();
         self.patience = self.patience.saturating_sub(patience);
+        self.spent[flood as usize] += patience;
+        if self.spent[flood as usize] >= self.spent[self.dearest as usize] {
+            self.dearest = flood;
+        }
         if is_over {
-            self.flood = Some(flood);
+            self.flood = Some(self.dearest);
         }
         is_over
     }
@@ -160,7 +174,6 @@ impl Watched {
         let mut state = self.watch.lock();
         let mut is_news = false;
         self.frames.read(bytes, |cost, flood| {
-            state.last_frame = flood;
             is_news |= cost > 0 && state.costs(cost, flood);
         });
         if !self.frames.head_is_coming {
@@ -281,6 +294,10 @@ struct Frames {
     head: [u8; HEAD_BYTES],
     head_len: usize,
     payload_left: usize,
+    /// Small pieces of content since the last that cost something.
+    small_data: u8,
+    /// The first SETTINGS came, as they have to.
+    has_begun: bool,
     /// Blocks of fields that have begun.
     heads: u64,
     /// The last of them has not ended.
@@ -296,6 +313,8 @@ impl Frames {
             head: [0; HEAD_BYTES],
             head_len: 0,
             payload_left: 0,
+            small_data: 0,
+            has_begun: false,
             heads: 0,
             head_is_coming: false,
             head_ends: false,
@@ -341,17 +360,93 @@ impl Frames {
         let wasted = len as u64 / BYTES_WASTED;
         match kind {
             0 if flags & END_STREAM == 0 && len == 0 => (4, Flood::Data),
-            0 if flags & END_STREAM == 0 && len < SMALL_DATA_BYTES => (1, Flood::Data),
+            0 if flags & END_STREAM == 0 && len < SMALL_DATA_BYTES => {
+                self.small_data = (self.small_data + 1) % SMALL_DATA_FRAMES;
+                (u64::from(self.small_data == 0), Flood::Data)
+            }
             0 => (0, Flood::Data),
             1 if len > 0 => (OF_A_REQUEST, Flood::Headers),
             1 => (OF_A_REQUEST + 4, Flood::Headers),
             2 => (1, Flood::Priority),
             3 => (OF_A_RESET, Flood::Reset),
+            // Whoever acknowledges what was not sent is sent away by the library.
+            4 if flags & ACK != 0 => (0, Flood::Settings),
+            4 if !std::mem::replace(&mut self.has_begun, true) => (wasted, Flood::Settings),
             4 => (4 + wasted, Flood::Settings),
             6 => (1, Flood::Ping),
             8 => (1, Flood::WindowUpdate),
             9 => (4, Flood::Continuation),
             _ => (1 + wasted, Flood::Other),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let [_, high, middle, low] = (payload.len() as u32).to_be_bytes();
+        [&[high, middle, low, kind, flags, 0, 0, 0, 1], payload].concat()
+    }
+
+    fn costs_of(pieces: &[&[u8]]) -> (Vec<(u64, Flood)>, u64, bool) {
+        let (mut frames, mut costs) = (Frames::new(), Vec::new());
+        for piece in pieces {
+            frames.read(piece, |cost, flood| costs.push((cost, flood)));
+        }
+        (costs, frames.heads, frames.head_is_coming)
+    }
+
+    #[test]
+    fn frames_cost_the_same_however_they_are_cut() {
+        let all = [
+            super::super::PREFACE,
+            &frame(4, 0, &[0; 12]),
+            &frame(4, ACK, b""),
+            &frame(1, END_HEADERS, &[9; 300]),
+            &frame(0, 0, b""),
+            &frame(3, 0, &[0; 4]),
+            &frame(0x42, 0xff, &[0; 640]),
+            &frame(1, 0, b"x"),
+            &frame(9, 0, b""),
+        ]
+        .concat();
+        let expected = vec![
+            (0, Flood::Settings),
+            (0, Flood::Settings),
+            (OF_A_REQUEST, Flood::Headers),
+            (4, Flood::Data),
+            (OF_A_RESET, Flood::Reset),
+            (11, Flood::Other),
+            (OF_A_REQUEST, Flood::Headers),
+            (4, Flood::Continuation),
+        ];
+        for len in [1, 2, 7, 24, 100, all.len()] {
+            let pieces: Vec<&[u8]> = all.chunks(len).collect();
+            assert_eq!(costs_of(&pieces), (expected.clone(), 2, true), "in pieces of {len}");
+        }
+        let whole = [&all[..], &frame(9, END_HEADERS, b"y")].concat();
+        assert!(!costs_of(&[&whole]).2, "the head has ended");
+        assert!(costs_of(&[&whole[..whole.len() - 1]]).2, "but not before its last byte");
+    }
+
+    #[test]
+    fn patience_ends_with_what_used_up_most_and_grows_with_answers() {
+        let watch = Watch::new();
+        watch.costs(500, Flood::Ping);
+        for _ in 0..200 {
+            watch.costs(OF_A_REQUEST + OF_A_RESET, Flood::Reset);
+            assert_eq!(watch.flood(), None);
+        }
+        watch.costs(PATIENCE_MAX, Flood::Other);
+        assert_eq!(watch.flood(), Some(Flood::Other));
+        let patient = Watch::new();
+        for _ in 0..10_000 {
+            patient.costs(OF_A_REQUEST, Flood::Headers);
+            patient.earns(OF_AN_ANSWER);
+            patient.costs(OF_A_REQUEST + OF_A_RESET, Flood::Reset);
+        }
+        assert_eq!(patient.flood(), None);
     }
 }

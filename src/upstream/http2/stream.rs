@@ -1,7 +1,8 @@
 //! One request and its answer on a connection that others use at the same time.
 
 use super::INTERIM_HEADS_MAX;
-use crate::transport::{ReadError, WriteError};
+use crate::transport::http2::{gone, not_sent, send};
+use crate::transport::{Patience, ReadError, WriteError};
 use crate::upstream::Fault;
 use crate::wire::body::{Frame, Sender};
 use crate::wire::response::ResponseHead;
@@ -12,7 +13,6 @@ use h2::{Reason, RecvStream, SendStream};
 use http::response::Parts;
 use http::{Method, Response};
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 /// What an origin receives.
 pub(in crate::upstream) struct Outgoing {
     state: Sending,
-    stall_timeout: Duration,
+    patience: Patience,
 }
 
 enum Sending {
@@ -60,7 +60,7 @@ pub(in crate::upstream) fn halves(
     requests: SendRequest<Bytes>,
     read_timeout: Duration,
 ) -> (Outgoing, Incoming) {
-    let outgoing = Outgoing { state: Sending::Nothing(requests), stall_timeout: read_timeout };
+    let outgoing = Outgoing { state: Sending::Nothing(requests), patience: read_timeout.into() };
     let (state, framing) = (Receiving::Nothing, Framing::Empty);
     (outgoing, Incoming { state, read_timeout, framing, left: 0, handed_out: 0 })
 }
@@ -104,19 +104,9 @@ impl Outgoing {
 
     /// Sends a piece of the body; trailers end it.
     pub(in crate::upstream) async fn frame(&mut self, frame: &Frame) -> Result<(), WriteError> {
-        let stall_timeout = self.stall_timeout;
         let Sending::Body(body) = &mut self.state else { return Err(gone()) };
         match frame {
-            Frame::Data(data) => {
-                let mut data = data.clone();
-                while !data.is_empty() {
-                    let room = timeout(stall_timeout, room_for(body, data.len())).await;
-                    let room = room.map_err(|_| WriteError::Stalled)??;
-                    let piece = data.split_to(room.min(data.len()));
-                    body.send_data(piece, false).map_err(not_sent)?;
-                }
-                Ok(())
-            }
+            Frame::Data(data) => send(body, data.clone(), false, &mut self.patience, |_| {}).await,
             Frame::Trailers(fields) => {
                 let sent = body.send_trailers(http2::say_trailers(fields));
                 self.state = Sending::Over;
@@ -132,30 +122,6 @@ impl Outgoing {
         };
         body.send_data(Bytes::new(), true).map_err(not_sent)
     }
-}
-
-/// Waits until some of so many bytes may be sent.
-async fn room_for(body: &mut SendStream<Bytes>, bytes: usize) -> Result<usize, WriteError> {
-    body.reserve_capacity(bytes);
-    loop {
-        let room = body.capacity();
-        if room > 0 {
-            return Ok(room);
-        }
-        match poll_fn(|context| body.poll_capacity(context)).await {
-            Some(Ok(_)) => {}
-            Some(Err(error)) => return Err(not_sent(error)),
-            None => return Err(gone()),
-        }
-    }
-}
-
-fn not_sent(error: h2::Error) -> WriteError {
-    WriteError::Io(io::Error::other(error))
-}
-
-fn gone() -> WriteError {
-    WriteError::Io(io::ErrorKind::BrokenPipe.into())
 }
 
 impl Incoming {

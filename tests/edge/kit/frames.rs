@@ -2,7 +2,7 @@
 
 use super::PATIENCE;
 use std::io::{BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
@@ -96,11 +96,6 @@ impl RawClient {
     /// Sends until the edge has enough; whether it took everything.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.stream.get_mut().write_all(bytes).is_ok()
-    }
-
-    /// Ends the sending side only.
-    pub(crate) fn finish(&self) {
-        self.socket().shutdown(Shutdown::Write).expect("shut down");
     }
 
     /// A GET with nothing special about it.

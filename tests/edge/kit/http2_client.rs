@@ -2,8 +2,8 @@
 
 use super::PATIENCE;
 use bytes::Bytes;
+use h2::SendStream;
 use h2::client::{Builder, SendRequest};
-use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request};
 use std::net::SocketAddr;
 use tokio::runtime::Runtime;
@@ -122,11 +122,6 @@ impl Http2Client {
                 interim,
             })
         })
-    }
-
-    /// The head of an answer, whose body is left to be read.
-    pub(crate) fn head_of(&self, asked: Asked) -> (http::response::Parts, RecvStream) {
-        self.block_on(async { asked.answer.await.expect("a head").into_parts() })
     }
 
     /// Sends all of a body, as the edge takes it.

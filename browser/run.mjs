@@ -1,0 +1,154 @@
+// What clients that others have written make of Brim over TLS: curl, h2load, Node's own TLS, and a
+// headless Chromium load the demo site, and a second edge that redirects to TLS and takes uploads.
+//
+//   node run.mjs --brim=<program>
+//
+// A line for each check. Exit status: 0 all of them passed, 1 one did not, 2 a wrong argument.
+
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import tls from 'node:tls';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { parseArgs, promisify } from 'node:util';
+import { ChildFailure, endAll, startUntil } from '../conformance/children.mjs';
+import { Chromium } from './chromium.mjs';
+import { startOrigin } from './origin.mjs';
+import { checkBrowser } from './pages.mjs';
+import { checkTools } from './tools.mjs';
+
+const DEADLINE_MS = 120_000;
+const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
+
+/// Says what became of each check, and remembers whether all of them passed.
+class Checks {
+  failed = 0;
+  passed = 0;
+
+  /// `check` answers what is wrong, or throws it; nothing is good.
+  async that (promise, check) {
+    let wrong;
+    try {
+      wrong = await check();
+    } catch (error) {
+      wrong = error.message;
+    }
+    wrong ? this.failed++ : this.passed++;
+    console.log(wrong ? `FAIL  ${promise}\n      ${wrong}` : `PASS  ${promise}`);
+  }
+}
+
+/// An edge, its certificate as a file for those who believe files, and its key's hash for those who
+/// believe keys.
+async function edge (name, child, url, folder) {
+  const { port } = new URL(url);
+  const socket = tls.connect({ port, host: '127.0.0.1', servername: 'localhost', rejectUnauthorized: false });
+  await once(socket, 'secureConnect');
+  const certificate = socket.getPeerX509Certificate();
+  socket.destroy();
+  const key = certificate.publicKey.export({ type: 'spki', format: 'der' });
+  const authority = path.join(folder, `${name}.pem`);
+  await writeFile(authority, certificate.toString());
+  return {
+    child,
+    url: `https://localhost:${port}`,
+    port: Number(port),
+    authority,
+    certificate: certificate.toString(),
+    keyHash: createHash('sha256').update(key).digest('base64'),
+  };
+}
+
+async function startDemo (brim, folder) {
+  const args = ['demo', '--listen', '127.0.0.1:0', '--https', '127.0.0.1:0'];
+  const options = { env: process.env, cwd: folder };
+  const { child, match } = await startUntil('the demo', brim, args, / and (https:\/\/\S+?),/, options);
+  return edge('demo', child, match[1], folder);
+}
+
+/// One that takes nothing without TLS, in front of an origin of ours.
+async function startStrict (brim, folder, originPort) {
+  const file = path.join(folder, 'edge.toml');
+  await writeFile(file, `[server]
+http = ["127.0.0.1:0"]
+https = ["127.0.0.1:0"]
+admin = "127.0.0.1:0"
+shutdown_timeout = "1s"
+
+[log]
+access = "off"
+
+[[certificate]]
+self_signed = ["localhost"]
+
+[[origin]]
+name = "ours"
+servers = ["http://127.0.0.1:${originPort}"]
+
+[[site]]
+hosts = ["*"]
+origin = "ours"
+redirect_to_https = true
+hsts = "365d"
+`);
+  const addresses = [];
+  const options = {
+    env: process.env,
+    cwd: folder,
+    onLine: line => addresses.push(...(line.match(/ listening address=(\S+)/)?.slice(1) ?? [])),
+  };
+  const args = ['run', '--config', file];
+  const { child } = await startUntil('the second edge', brim, args, /admin listener address=/, options);
+  const [plain, secured] = addresses;
+  return { ...await edge('strict', child, `https://${secured}`, folder), plain: `http://${plain}` };
+}
+
+async function run (brim, folder, checks) {
+  const origin = await startOrigin();
+  const demo = await startDemo(brim, folder);
+  const strict = await startStrict(brim, folder, origin.port);
+  const version = await promisify(execFile)('curl', ['--version']);
+  console.log(version.stdout.split('\n')[0]);
+  await checkTools(checks, demo, strict);
+  const profile = mkdtempSync(path.join(folder, 'profile-'));
+  const chromium = await Chromium.start(profile, [demo.keyHash, strict.keyHash]);
+  console.log(chromium.version);
+  await checkBrowser(checks, chromium, demo, strict);
+  await chromium.close();
+}
+
+async function main () {
+  let values;
+  try {
+    ({ values } = parseArgs({ options: { brim: { type: 'string' } } }));
+    if (!values.brim) throw new Error('--brim=<program> is missing');
+  } catch (error) {
+    console.error(`browser: ${error.message}`);
+    return 2;
+  }
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'brim-browser-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
+  for (const [signal, number] of Object.entries(SIGNALS)) {
+    process.on(signal, () => endAll().then(() => process.exit(128 + number)));
+  }
+  const checks = new Checks();
+  const late = setTimeout(() => {
+    console.log(`browser: not through after ${DEADLINE_MS / 1000} s`);
+    endAll().then(() => process.exit(1));
+  }, DEADLINE_MS);
+  try {
+    await run(path.resolve(values.brim), folder, checks);
+  } catch (error) {
+    checks.failed++;
+    console.error(error instanceof ChildFailure ? error.message : error.stack);
+  }
+  clearTimeout(late);
+  await endAll();
+  console.log(`browser: ${checks.passed} passed, ${checks.failed} failed`);
+  return checks.failed === 0 ? 0 : 1;
+}
+
+process.exit(await main());

@@ -18,6 +18,8 @@ const START_TAKES_MAX: Duration = Duration::from_secs(10);
 const END_TAKES_MAX: Duration = Duration::from_secs(20);
 /// Lines of the error log that are shown, if it comes to that.
 const LINES_MAX: usize = 20;
+/// What it writes of ordinary things, and of what is done to it on purpose.
+const EXPECTED: [&str; 3] = [" INFO ", origin::BREAKS_OFF, "recv_reset; remotely-reset"];
 /// How long it waits for clients that do nothing, so that a run of minutes sees many of them.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -226,7 +228,7 @@ fn read(log: impl BufRead, written: &Mutex<Written>, begun: &Sender<String>) {
         if line.contains("address=") {
             // Nobody listens after the start.
             let _ = begun.send(line);
-        } else if !line.contains(" INFO ") && !line.contains(origin::BREAKS_OFF) {
+        } else if !EXPECTED.iter().any(|expected| line.contains(expected)) {
             written.last.push(line);
             if written.last.len() > LINES_MAX {
                 written.last.remove(0);

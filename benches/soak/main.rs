@@ -115,14 +115,14 @@ struct Soak {
     rss_bytes_max: u64,
     descriptors_max: usize,
     /// At rest, before anything.
-    descriptors: Option<usize>,
+    sockets: Option<usize>,
 }
 
 impl Soak {
     fn start(folder: &Path) -> io::Result<Self> {
         let edge = Edge::start(folder, origin::start())?;
         let (tally, diary) = (Arc::default(), Arc::default());
-        Ok(Self { edge, tally, diary, rss_bytes_max: 0, descriptors_max: 0, descriptors: None })
+        Ok(Self { edge, tally, diary, rss_bytes_max: 0, descriptors_max: 0, sockets: None })
     }
 
     /// So long, with these beside the bystander.
@@ -150,17 +150,17 @@ impl Soak {
     /// Waits until what was opened is closed, or should have been.
     async fn rest(&mut self, name: &'static str) -> io::Result<Moment> {
         let begun = Instant::now();
-        let wanted = self.descriptors.map(|before| before + report::DESCRIPTORS_MORE_MAX);
+        let wanted = self.sockets.map(|before| before + report::SOCKETS_MORE_MAX);
         // Connections to the origin that nobody uses stay for some seconds.
         sleep(edge::PATIENCE * 3).await;
         while begun.elapsed() < REST_TAKES_MAX
-            && wanted.is_some_and(|wanted| self.edge.taken().is_ok_and(|t| t.descriptors > wanted))
+            && wanted.is_some_and(|wanted| self.edge.taken().is_ok_and(|t| t.sockets > wanted))
         {
             sleep(Duration::from_millis(200)).await;
         }
         self.look()?;
         let taken = self.edge.taken()?;
-        self.descriptors.get_or_insert(taken.descriptors);
+        self.sockets.get_or_insert(taken.sockets);
         println!("{name}: at rest after {:.1} s", begun.elapsed().as_secs_f64());
         let rss_bytes_max = std::mem::take(&mut self.rss_bytes_max);
         let descriptors_max = std::mem::take(&mut self.descriptors_max);

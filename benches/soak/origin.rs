@@ -2,6 +2,7 @@
 
 use crate::question::{CONTENT_BYTES_MAX, content};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -59,14 +60,23 @@ async fn serve(stream: TcpStream) -> Option<()> {
             tokio::time::sleep(SLOW).await;
         }
         let cache_control = if kind == "passed" { "no-store" } else { "max-age=3600" };
-        let tag = id % PURGED_BY_TAG;
+        let (tag, part) = (id % PURGED_BY_TAG, range(&head, bytes));
+        let (status, content_range) = match &part {
+            Some(part) => {
+                let (first, last) = (part.start, part.end - 1);
+                ("206 Partial Content", format!("Content-Range: bytes {first}-{last}/{bytes}\r\n"))
+            }
+            None => ("200 OK", String::new()),
+        };
+        let part = part.unwrap_or(0..bytes);
         let answer = format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\nCache-Control: {cache_control}\r\n\
-             ETag: \"{id}\"\r\nCache-Tag: tag-{tag}\r\n\r\n"
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nCache-Control: {cache_control}\r\n{content_range}\
+             ETag: \"{id}\"\r\nCache-Tag: tag-{tag}\r\n\r\n",
+            part.len()
         );
-        let sent = if kind == "broken" { bytes / 2 } else { bytes };
+        let sent = if kind == "broken" { part.start..part.start + part.len() / 2 } else { part };
         stream.write_all(answer.as_bytes()).await.ok()?;
-        stream.write_all(content(id, 0..sent)).await.ok()?;
+        stream.write_all(content(id, sent)).await.ok()?;
         if kind == "broken" {
             return None;
         }
@@ -79,17 +89,27 @@ fn parts(target: &str) -> Option<(&str, usize, u64)> {
     Some((parts.next()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
+/// What a head says under this name.
+fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let is_it = |(known, _): &(&str, &str)| known.eq_ignore_ascii_case(name);
+    head.lines().filter_map(|line| line.split_once(": ")).find(is_it).map(|(_, value)| value)
+}
+
+/// The part that is asked for, if it is one; what there is never changes, so that `If-Range` holds.
+fn range(head: &str, bytes: usize) -> Option<Range<usize>> {
+    let (first, last) = field(head, "range")?.strip_prefix("bytes=")?.split_once('-')?;
+    let first = first.parse().ok()?;
+    let end = if last.is_empty() { bytes } else { last.parse::<usize>().ok()?.checked_add(1)? };
+    (first < end.min(bytes)).then(|| first..end.min(bytes))
+}
+
 /// Reads a whole body; how long it was.
 async fn take_body(stream: &mut BufReader<TcpStream>, head: &str) -> Option<u64> {
-    let field = |name: &str| {
-        let is_it = |(known, _): &(&str, &str)| known.eq_ignore_ascii_case(name);
-        head.lines().filter_map(|line| line.split_once(": ")).find(is_it).map(|(_, value)| value)
-    };
-    if let Some(length) = field("content-length") {
+    if let Some(length) = field(head, "content-length") {
         let length = length.parse().ok()?;
         return (take(stream, length).await? == length).then_some(length);
     }
-    field("transfer-encoding")?;
+    field(head, "transfer-encoding")?;
     let mut bytes = 0;
     loop {
         let mut line = String::new();

@@ -110,7 +110,7 @@ impl Edge {
     }
 
     /// Waits for the first bytes of a head, for as long as there is room for who waits.
-    async fn idle(
+    pub(super) async fn idle(
         &self,
         stream: &mut Stream,
         buf: &mut BytesMut,

@@ -5,13 +5,13 @@ use super::guards::{Guards, Place};
 use super::http2;
 use super::own::Own;
 use super::proxy_protocol;
-use super::seats::Seats;
+use super::seats::{RESTS_AFTER, Seats};
 use super::tls::{Insecure, Tls};
 use crate::access_log::AccessLog;
 use crate::admin::gatekeeper::Gatekeeper;
 use crate::config::{Listener, Settings};
 use crate::engine::Engine;
-use crate::metrics::Refused;
+use crate::metrics::{Closed, Refused};
 use crate::rules::site::SiteMap;
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -19,12 +19,14 @@ use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use prometheus::IntGauge;
+use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
 /// Clients told at one time that there are too many connections.
@@ -145,10 +147,10 @@ impl Edge {
         };
         let _open = Open::new(metrics.connections());
         let (client, place_of_client) = if listener.proxy_protocol {
-            match self.client(&mut stream, peer, shutdown).await {
-                Ok(client) => (client, self.guards.connection(client)),
-                Err(Some(why)) => return metrics.connection_refused(why),
-                Err(None) => return,
+            match self.unless_crowded(self.client(&mut stream, peer, shutdown)).await {
+                Some(Ok(client)) => (client, self.guards.connection(client)),
+                Some(Err(Some(why))) => return metrics.connection_refused(why),
+                Some(Err(None)) | None => return,
             }
         } else {
             (peer, Some(Place::uncounted()))
@@ -172,19 +174,24 @@ impl Edge {
         let mut buf = BytesMut::new();
         let is_http2;
         if let Some(tls) = self.tls.as_ref().filter(|_| listener.tls) {
-            match tls.secure(stream, shutdown).await {
-                Ok(secured) => {
+            match self.unless_crowded(tls.secure(stream, shutdown)).await {
+                Some(Ok(secured)) => {
                     let client_certificate = secured.client_certificate;
                     visitor = Visitor { scheme: "https", client_certificate, ..visitor };
                     (stream, is_http2) = (secured.stream, secured.is_http2);
                 }
-                Err(Insecure::Plain(stream)) => {
+                Some(Err(Insecure::Plain(stream))) => {
                     return self.refuse(stream, buf, peer, Own::NoTls, true).await;
                 }
-                Err(Insecure::Closed) => return,
+                Some(Err(Insecure::Closed)) | None => return,
             }
         } else {
-            is_http2 = listener.h2c && self.begins_http2(&mut stream, &mut buf, shutdown).await;
+            let begins = match listener.h2c {
+                true => self.begins_http2(&mut stream, &mut buf, shutdown).await,
+                false => Some(false),
+            };
+            let Some(begins) = begins else { return };
+            is_http2 = begins;
         }
         if is_http2 {
             // What few connections need is no part of what every idle one takes.
@@ -195,26 +202,53 @@ impl Edge {
     }
 
     /// Whether the client begins with the preface of HTTP/2, by prior knowledge (RFC 9113, section
-    /// 3.3). Ends with the first byte that shows it.
+    /// 3.3). Ends with the first byte that shows it; `None`: it has gone, or was waited for long enough.
     async fn begins_http2(
         &self,
         stream: &mut Stream,
         buf: &mut BytesMut,
         shutdown: &mut ShutdownWatch,
-    ) -> bool {
-        let limits = &self.settings.server.limits;
+    ) -> Option<bool> {
+        let mut until = None;
         while buf.len() < http2::PREFACE.len() && http2::PREFACE.starts_with(buf) {
-            let time = if buf.is_empty() { limits.idle_timeout } else { limits.header_timeout };
-            let read = tokio::select! {
-                biased;
-                read = timeout(time, stream.read_buf(buf)) => read,
-                _ = shutdown.wait_for(|down| *down) => return false,
+            let read = if buf.is_empty() {
+                tokio::select! {
+                    biased;
+                    read = self.idle(stream, buf) => read,
+                    _ = shutdown.wait_for(|down| *down) => return None,
+                }
+            } else {
+                let from_now = || Instant::now() + self.settings.server.limits.header_timeout;
+                let until = *until.get_or_insert_with(from_now);
+                timeout_at(until, stream.read_buf(buf)).await.map_err(|_| Closed::HeaderTimeout)
             };
-            if !matches!(read, Ok(Ok(bytes)) if bytes > 0) {
-                return false;
+            match read {
+                Ok(Ok(bytes)) if bytes > 0 => {}
+                Ok(_) => return None,
+                Err(why) => {
+                    self.log.metrics().connection_closed(why);
+                    return None;
+                }
             }
         }
-        buf.starts_with(http2::PREFACE)
+        Some(buf.starts_with(http2::PREFACE))
+    }
+
+    /// Does what a client may hold up. When that takes a while, it gives way to others: `None`.
+    async fn unless_crowded<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        if let Ok(done) = timeout(RESTS_AFTER, work.as_mut()).await {
+            return Some(done);
+        }
+        let mut seat = self.seats.take();
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = seat.is_needed() => {
+                self.log.metrics().connection_closed(Closed::Crowded);
+                None
+            }
+        }
     }
 
     /// The port that clients are sent to for TLS.

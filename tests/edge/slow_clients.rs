@@ -1,7 +1,9 @@
 //! Clients that are slow on purpose cost a bounded time each, and are counted.
 
+use crate::kit::tls::Authority;
 use crate::kit::{Brim, Client, Origin, PATIENCE, get};
 use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 fn closed(reason: &str) -> String {
@@ -166,4 +168,57 @@ fn a_network_that_has_enough_makes_nobody_give_way() {
     assert_eq!(idle.ask(get("/")).status, 200);
     assert_eq!(other.ask(get("/")).status, 200);
     assert_eq!(brim.metric(&closed("crowded")), 0);
+}
+
+/// Takes all three places, says nothing on any of them, and has others come until one is served.
+fn silence_keeps_nobody_out(brim: &Brim, silent_at: SocketAddr, serves: impl Fn() -> bool) {
+    let silent: Vec<_> =
+        (0..3).map(|_| TcpStream::connect(silent_at).expect("connected")).collect();
+    brim.wait_until("brim_connections", |open| open == 3);
+    let deadline = Instant::now() + PATIENCE;
+    while !serves() {
+        assert!(Instant::now() < deadline, "nobody gives way");
+    }
+    assert!(brim.metric(&closed("crowded")) > 0);
+    drop(silent);
+}
+
+#[test]
+fn handshakes_that_do_not_begin_keep_nobody_out() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().expect("a folder"));
+    let origin = Origin::ok();
+    let certificate = authority.issue(&["a.test"]).write(folder.path(), "a");
+    let limits = "[server.limits]\nconnections = 3\ntls_timeout = '1h'";
+    let brim = Brim::over_tls(origin.address(), &certificate, limits, "");
+    let clients = authority.trusting_client();
+    let answer = || clients.ask(brim.https(), "a.test", &get("/"));
+    silence_keeps_nobody_out(&brim, brim.https(), || {
+        answer().is_some_and(|answer| answer.status == 200)
+    });
+}
+
+#[test]
+fn connections_that_may_become_http2_and_say_nothing_keep_nobody_out() {
+    let origin = Origin::ok();
+    let brim = Brim::http2(origin.address(), "connections = 3\nidle_timeout = '1h'", "");
+    silence_keeps_nobody_out(&brim, brim.address(), || {
+        let mut client = Client::connect(brim.address());
+        let _ = client.try_send(get("/"));
+        client.try_answer().is_some_and(|answer| answer.status == 200)
+    });
+}
+
+#[test]
+fn a_preface_of_http2_that_drips_in_has_the_time_of_a_head() {
+    let origin = Origin::ok();
+    let brim = Brim::http2(origin.address(), "header_timeout = '300ms'", "");
+    let mut client = Client::connect(brim.address());
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut drips = preface.iter().take_while(|byte| {
+        // It drips: each byte comes well within the time for all of them.
+        std::thread::sleep(Duration::from_millis(100));
+        client.try_send([**byte]).is_ok() && brim.metric(&closed("header_timeout")) == 0
+    });
+    assert!(drips.by_ref().count() < preface.len(), "each byte has bought time");
+    brim.wait_until(&closed("header_timeout"), |count| count == 1);
 }

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use pingora::protocols::Stream;
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -30,6 +31,8 @@ const DRAINED_BYTES_MAX: usize = 1024 * 1024;
 const DRAINED_FOR_MAX: Duration = Duration::from_secs(2);
 /// What a look ahead may hold of a body.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
+/// How often a connection is looked at whose other side has finished sending.
+const RESET_LOOKED_FOR_EVERY: Duration = Duration::from_secs(1);
 
 /// Parts that one system call takes.
 const PARTS_MAX: usize = 16;
@@ -77,6 +80,8 @@ pub trait Sink: Send {
 #[derive(Debug)]
 pub struct Reader {
     half: ReadHalf<Stream>,
+    /// The number of its descriptor.
+    descriptor: RawFd,
     room: usize,
     /// Bytes that arrived.
     pub buf: BytesMut,
@@ -98,9 +103,10 @@ pub fn split(
     buf: BytesMut,
     write_patience: impl Into<Patience>,
 ) -> (Reader, Writer) {
-    let (read, write) = tokio::io::split(stream);
+    let descriptor = stream.id();
+    let (half, write) = tokio::io::split(stream);
     let writer = Writer::new(write, write_patience);
-    (Reader { half: read, room: ROOM_BYTES_MIN, buf }, writer)
+    (Reader { half, descriptor, room: ROOM_BYTES_MIN, buf }, writer)
 }
 
 /// The connection whole again, with the bytes that nobody used.
@@ -140,6 +146,14 @@ pub fn reset(reader: Reader, writer: Writer) {
 }
 
 impl Reader {
+    /// Whether the connection was reset, which nobody has been told yet.
+    #[allow(unsafe_code, reason = "Pingora's streams lend their descriptor as a number only")]
+    fn is_reset(&self) -> bool {
+        // SAFETY: the descriptor belongs to the stream, which lives as long as the half of it here.
+        let socket = unsafe { std::os::fd::BorrowedFd::borrow_raw(self.descriptor) };
+        !matches!(rustix::net::sockopt::socket_error(socket), Ok(Ok(())))
+    }
+
     /// Waits for more bytes and appends them; 0 when the other side has closed.
     pub async fn fill(&mut self, stall_timeout: Duration) -> Result<usize, ReadError> {
         self.fill_patiently(&mut stall_timeout.into()).await
@@ -162,7 +176,8 @@ impl Reader {
 }
 
 /// Ends when the other side has broken the connection. One that has only finished sending still
-/// wants its answer. What arrives meanwhile is kept, within bounds, for whoever reads next.
+/// wants its answer, until it breaks the connection too. What arrives meanwhile is kept, within
+/// bounds, for whoever reads next.
 pub async fn broken(reader: &Mutex<Reader>) {
     let mut reader = reader.lock().await;
     while reader.buf.len() < ROOM_BYTES_MAX {
@@ -172,7 +187,10 @@ pub async fn broken(reader: &Mutex<Reader>) {
             Err(_) => return,
         }
     }
-    std::future::pending().await
+    // Reading does not tell any more.
+    while !reader.is_reset() {
+        tokio::time::sleep(RESET_LOOKED_FOR_EVERY).await;
+    }
 }
 
 impl<W: AsyncWrite + Unpin> Writer<W> {

@@ -1,14 +1,18 @@
 //! Clients: one over HTTP/1.1 and one over HTTP/2.
 
-use crate::doors::Stream;
 use crate::question::{Answer, CONTENT_BYTES_MAX, HOST, Question};
 use bytes::{Bytes, BytesMut};
 use h2::client::SendRequest;
 use std::io;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Whatever bytes can be sent over.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// One connection that carries one request after the other.
 pub(crate) struct Http1 {

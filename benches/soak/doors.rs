@@ -1,19 +1,13 @@
 //! The ways into the edge: with and without TLS, and how a client's socket behaves.
 
-use crate::client::{Http1, Http2};
+use crate::client::{Http1, Http2, Stream};
 use crate::question::HOST;
 use pingora::tls::{CertificateDer, ClientConfig, RootCertStore, ServerName, TlsConnector};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
-
-/// Whatever bytes can be sent over.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// How a socket behaves.
 #[derive(Clone, Copy, Default)]

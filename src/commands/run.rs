@@ -146,9 +146,12 @@ pub(super) fn report(result: io::Result<()>) -> ExitCode {
 /// `info` is about itself.
 pub(super) fn start_error_log(level: Level) -> WorkerGuard {
     let quiet = if level > Level::INFO { level } else { level.min(Level::WARN) };
+    let quietest = if level > Level::INFO { level } else { Level::ERROR };
     let targets = Targets::new()
         .with_default(LevelFilter::from_level(level))
-        .with_target("pingora", LevelFilter::from_level(quiet));
+        .with_target("pingora", LevelFilter::from_level(quiet))
+        // It warns of each client that it sends away, and so as often as they like.
+        .with_target("h2", LevelFilter::from_level(quietest));
     let (writer, guard) =
         NonBlockingBuilder::default().thread_name("error-log").finish(io::stderr());
     let lines = tracing_subscriber::fmt::layer()

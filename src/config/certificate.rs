@@ -22,6 +22,9 @@ use x509_parser::time::ASN1Time;
 
 /// Longer ones are refused by some clients, whoever signed them.
 const SELF_SIGNED_FOR: Duration = Duration::from_secs(365 * 86400);
+/// What is said of a key that is none of these.
+const KEYS_USED: &str = "no key that can be used here: RSA of 2048 to 4096 bits, ECDSA on P-256 or \
+                         P-384, or Ed25519";
 /// Clients whose clocks are behind.
 const SELF_SIGNED_SINCE: Duration = Duration::from_secs(86400);
 
@@ -225,8 +228,8 @@ fn identity(
     }
     let validity = parsed.validity();
     let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());
-    let signer = ring::sign::any_supported_type(&key)
-        .map_err(|_| Wrong::Key("of a kind that is not used here: RSA, ECDSA or Ed25519".into()))?;
+    let signer =
+        ring::sign::any_supported_type(&key).map_err(|_| Wrong::Key(KEYS_USED.to_owned()))?;
     let certified = CertifiedKey::new(chain, signer);
     match certified.keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}

@@ -17,7 +17,22 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 /// The key of a file that can be read without a password, or what was expected instead.
 pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let key = PrivateKeyDer::from_pem_file(path);
-    key.map_err(|error| refusal("a private key in PEM, not encrypted", path, &error))
+    key.map_err(|error| {
+        let what = "a private key in PEM, not encrypted";
+        if is_encrypted(path) {
+            return format!("expected a file with {what}; {} is encrypted", path.display());
+        }
+        refusal(what, path, &error)
+    })
+}
+
+/// As RFC 7468 (section 11) or RFC 1421 (section 4.6.1.1) mark it.
+fn is_encrypted(path: &Path) -> bool {
+    let marks = ["-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED"];
+    std::fs::read(path).is_ok_and(|bytes| {
+        let text = String::from_utf8_lossy(&bytes);
+        text.lines().any(|line| marks.contains(&line.trim_end()))
+    })
 }
 
 fn refusal(what: &str, path: &Path, error: &Error) -> String {

@@ -60,6 +60,17 @@ pub(super) fn duration_above_zero(value: &DeValue<'_>) -> Value<Duration> {
     if duration.is_zero() { Err("a duration above 0".into()) } else { Ok(duration) }
 }
 
+/// It is told in seconds; less than one would be none, which means to forget.
+pub(super) fn hsts_age(value: &DeValue<'_>) -> Value<Duration> {
+    let duration = duration(value)?;
+    let is_whole = duration.subsec_nanos() == 0;
+    if is_whole && (!duration.is_zero() || value.as_str() == Some("0s")) {
+        Ok(duration)
+    } else {
+        Err("whole seconds above 0, such as \"365d\", or \"0s\" to be forgotten".into())
+    }
+}
+
 /// Below this there is not room for enough segments.
 const DISK_BYTES_MIN: u64 = 16 * 1024 * 1024;
 

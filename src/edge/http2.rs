@@ -3,9 +3,11 @@
 //!
 //! `connection` keeps one connection going and starts its requests, each in a task of its own, so
 //! that what goes wrong with one is no matter for the others; `stream` is one request and its
-//! answer, `watch` looks at the frames that come and at the time that they take.
+//! answer, `watch` looks at the frames that come and at the time that they take, and `outbox` at what
+//! has not left yet.
 
 mod connection;
+mod outbox;
 mod stream;
 mod watch;
 

@@ -89,6 +89,8 @@ enum Failed {
     /// Nothing was lost, and there is somebody else to ask.
     TryAgain,
     For(End),
+    /// Its answer had begun, so that there is nothing more to learn of it.
+    Midway(End),
 }
 
 impl From<End> for Failed {
@@ -178,6 +180,13 @@ impl Job<'_> {
                 }
                 Ok(Exchanged::Switched) => return Ok(Ended::Switched(Box::new(connection))),
                 Err(Failed::TryAgain) => {}
+                Err(Failed::Midway(end)) => {
+                    drop(connection);
+                    if !is_safe(&self.head.method) {
+                        self.engine.invalidate(self.key);
+                    }
+                    return Err(end);
+                }
                 Err(Failed::For(end)) => {
                     if matches!(end, End::Broken(_) | End::Reset(_)) {
                         self.changed_unseen(connection);
@@ -245,7 +254,7 @@ impl Job<'_> {
         let may_refuse = to.may_refuse();
         let future = pin!(async {
             let mut from = Again::new(kept, *body, may_refuse);
-            pump(&mut from, to_origin, &self.head.fields, None).await
+            pump(&mut from, to_origin, &self.head.fields).await
         });
         let mut upload = Upload::new(future, to.response_timeout());
         if self.head.expects_continue {
@@ -294,25 +303,33 @@ impl Job<'_> {
             .write(&mut told, &told_before);
         let mut bytes = forwarding::response_head(&head, &onward, SystemTime::now(), &told);
         shape::secure(&mut bytes, self.site.hsts_line(self.scheme));
+        let sent_before = reply.sent_bytes();
         reply.begin(bytes, onward.framing);
-        reply.flush().await.map_err(|error| End::of_write(&error))?;
+        reply.flush().await.map_err(|error| {
+            if reply.sent_bytes() == sent_before {
+                record.status = 0;
+            }
+            Failed::Midway(End::of_write(&error))
+        })?;
         if head.status == 101 {
             return Ok(Exchanged::Switched);
         }
-        let download = pump(answer, *reply, &head.fields, keeping.as_mut());
-        match upload.beside(download).await {
+        let kept = keeping.as_mut();
+        match upload.beside_answer(answer, *reply, &head.fields, kept).await {
             Ok(()) => {
                 way.is_over(to);
                 keeping.into_iter().for_each(Posted::finish);
             }
-            Err(PumpError::Write(error)) => return Err(End::of_write(&error).into()),
+            Err(PumpError::Write(error)) => {
+                return Err(Failed::Midway(End::of_write(&error)));
+            }
             Err(PumpError::Read(error)) => {
                 let fault = Fault::of_body(&error);
                 record.detail = Some(fault.detail());
                 way.broke_off(to, fault);
                 let ends_with_connection = onward.framing == Framing::UntilClose;
                 let end = if ends_with_connection { End::Reset } else { End::Broken };
-                return Err(end(fault.label()).into());
+                return Err(Failed::Midway(end(fault.label())));
             }
         }
         if head.persistent && !self.head.expects_continue {
@@ -342,7 +359,7 @@ impl Job<'_> {
             key: self.key,
             scheme: self.scheme,
             peer_is_trusted: self.peer_is_trusted,
-            tells_certificate: forwarding::tells_certificate(
+            tells_more: forwarding::tells_more(
                 &self.head.fields,
                 self.client_certificate,
                 self.peer_is_trusted,

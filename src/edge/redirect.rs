@@ -17,8 +17,8 @@ impl Edge {
         visitor: &Visitor,
         peer_is_trusted: bool,
     ) -> Option<Result<Page<'static>, Own>> {
-        let is_safe = visitor.scheme == "https" || https::is_told(&head.fields, peer_is_trusted);
-        if !site.redirect_to_https || is_safe {
+        let scheme = https::scheme(&head.fields, peer_is_trusted, visitor.scheme);
+        if !site.redirect_to_https || scheme == "https" {
             return None;
         }
         let Some(location) = https::location(head, self.https_port()) else {

@@ -238,7 +238,7 @@ impl Exchange<'_> {
                 return Ok(Said::Ended(sent));
             }
         };
-        self.send(reply, plan, Content::Stored(Cow::Borrowed(object))).await
+        self.send(reply, plan, Content::Stored(Cow::Borrowed(object)), record).await
     }
 
     /// An answer that is on its way.
@@ -297,7 +297,7 @@ impl Exchange<'_> {
         };
         let object = answer.before.clone();
         let content = Content::Arriving { answer: answer.clone(), place, object };
-        Ok(Waited::Said(self.send(reply, plan, content).await?))
+        Ok(Waited::Said(self.send(reply, plan, content, record).await?))
     }
 
     /// Head and framing of an answer, and which bytes of the content go where in it.
@@ -402,8 +402,24 @@ impl Exchange<'_> {
         heads.into_iter().zip(parts).map(|(before, part)| Segment { before, part }).collect()
     }
 
-    /// Sends head and content as planned.
+    /// Sends head and content as planned. An answer of which the client has seen nothing has no
+    /// status.
     async fn send(
+        &self,
+        reply: &mut impl Reply,
+        plan: Plan,
+        content: Content<'_>,
+        record: &mut Record,
+    ) -> Result<Said, WriteError> {
+        let sent_before = reply.sent_bytes();
+        let said = self.send_planned(reply, plan, content).await;
+        if reply.sent_bytes() == sent_before {
+            record.status = 0;
+        }
+        said
+    }
+
+    async fn send_planned(
         &self,
         reply: &mut impl Reply,
         mut plan: Plan,

@@ -1,12 +1,14 @@
 //! A body on its way from one side to the other, and what happens beside it: an origin may answer
 //! before it has the whole request, a client may leave before it has its answer.
 
+use super::client::Reply;
 use crate::engine::Posted;
 use crate::rules::forwarding;
 use crate::transport::{ReadError, Sink, Source, WriteError};
 use crate::wire::body::Frame;
 use crate::wire::fields::Fields;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,17 +21,13 @@ pub(super) enum PumpError {
     Write(WriteError),
 }
 
-/// Carries the body behind `head` from one side to the other, and shows it to whoever keeps it.
+/// Carries the body behind `head` from one side to the other.
 pub(super) async fn pump(
     from: &mut impl Source,
     to: &mut impl Sink,
     head: &Fields,
-    mut keep: Option<&mut Posted>,
 ) -> Result<(), PumpError> {
     while let Some(mut frame) = from.next().await.map_err(PumpError::Read)? {
-        if let (Frame::Data(data), Some(keep)) = (&frame, &mut keep) {
-            keep.push(data);
-        }
         if let Frame::Trailers(trailers) = &mut frame {
             forwarding::trailers(trailers, head);
         }
@@ -155,18 +153,56 @@ impl<'p, F: Future<Output = Result<(), PumpError>>> Upload<'p, F> {
         }
     }
 
-    /// Does `download` to its end while the upload goes on. A client that stops sending has heard
-    /// enough (RFC 9112, section 9.5); it gets the rest of its answer all the same.
-    pub(super) async fn beside<T>(&mut self, download: impl Future<Output = T>) -> T {
-        let mut download = pin!(download);
+    /// Carries the body of the answer behind `head` to the client while the upload goes on, and shows
+    /// it to whoever keeps it. A client that stops sending has heard enough (RFC 9112, section 9.5);
+    /// it gets the rest of its answer all the same. One that has gone ends it, however long the
+    /// origin pauses.
+    pub(super) async fn beside_answer(
+        &mut self,
+        from: &mut impl Source,
+        to: &mut impl Reply,
+        head: &Fields,
+        mut keep: Option<&mut Posted>,
+    ) -> Result<(), PumpError> {
+        while let Some(mut frame) =
+            self.beside(from.next(), to.gone()).await?.map_err(PumpError::Read)?
+        {
+            if let (Frame::Data(data), Some(keep)) = (&frame, &mut keep) {
+                keep.push(data);
+            }
+            if let Frame::Trailers(trailers) = &mut frame {
+                forwarding::trailers(trailers, head);
+            }
+            self.beside(to.frame(&frame), pending()).await?.map_err(PumpError::Write)?;
+            if let Frame::Trailers(_) = frame {
+                return Ok(());
+            }
+        }
+        self.beside(to.end(), pending()).await?.map_err(PumpError::Write)
+    }
+
+    /// Does `step` to its end while the upload goes on, or until the client has gone. What is read of
+    /// the client tells that too, and who reads is not disturbed: `gone` is asked only where nobody
+    /// does.
+    async fn beside<T>(
+        &mut self,
+        step: impl Future<Output = T>,
+        gone: impl Future<Output = ()>,
+    ) -> Result<T, PumpError> {
+        let left = || PumpError::Write(WriteError::Io(io::ErrorKind::ConnectionReset.into()));
+        let (mut step, mut gone) = (pin!(step), pin!(gone));
         loop {
             tokio::select! {
+                biased;
                 ended = self.future.as_mut(), if self.state == UploadState::Running => {
-                    if self.has_ended(ended).is_err() {
-                        self.state = UploadState::GivenUp;
+                    match self.has_ended(ended) {
+                        Ok(()) => {}
+                        Err(ReadError::Io(_)) => return Err(left()),
+                        Err(_) => self.state = UploadState::GivenUp,
                     }
                 }
-                downloaded = download.as_mut() => return downloaded,
+                done = step.as_mut() => return Ok(done),
+                () = gone.as_mut(), if self.state != UploadState::Running => return Err(left()),
             }
         }
     }
@@ -175,6 +211,6 @@ impl<'p, F: Future<Output = Result<(), PumpError>>> Upload<'p, F> {
 async fn until(deadline: Option<tokio::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
+        None => pending().await,
     }
 }

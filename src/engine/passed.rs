@@ -46,8 +46,8 @@ pub struct Passed<'a> {
     pub scheme: &'static str,
     /// The peer is a proxy whose word is taken.
     pub peer_is_trusted: bool,
-    /// It told the origin of the client's certificate: the answer is for this client.
-    pub tells_certificate: bool,
+    /// It told the origin more than the key knows: the answer is for this client.
+    pub tells_more: bool,
     /// The origin's.
     pub answer: &'a ResponseHead,
     /// From one to the other.
@@ -109,7 +109,7 @@ impl Engine {
             || directives.s_maxage.is_some()
             || answer.fields.first("expires").is_some();
         let path = passed.key.target().split('?').next().unwrap_or_default();
-        let is_for_others = has_time && !passed.tells_certificate;
+        let is_for_others = has_time && !passed.tells_more;
         let policy = policy::of_path(passed.site, path).filter(|_| is_for_others)?;
         let asked = Asked {
             target: passed.key.target(),

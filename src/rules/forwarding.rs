@@ -4,6 +4,7 @@
 use super::cache_control::{SURROGATE, split_unquoted};
 use super::cache_status::CACHE_STATUS;
 use super::conditional::CONDITIONS;
+use super::https;
 use super::loops::{self, Identity};
 use super::vary;
 use crate::wire::fields::Fields;
@@ -13,7 +14,7 @@ use crate::wire::response::ResponseHead;
 use crate::wire::{Framing, Version};
 use http::Method;
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::SystemTime;
 
 /// One request's way through this server.
@@ -24,7 +25,7 @@ pub struct Hop<'a> {
     /// The peer is a proxy whose word about the client is taken.
     pub peer_is_trusted: bool,
     /// `http` or `https`, as the connection is.
-    pub scheme: &'a str,
+    pub scheme: &'static str,
     /// The Host that the origin shall see.
     pub host: &'a str,
     /// The certificate that the client has shown on this connection, as Client-Cert says it.
@@ -55,7 +56,8 @@ pub fn request_head(head: &RequestHead, hop: &Hop<'_>) -> Vec<u8> {
     }
     own_name(&mut out, head, hop);
     connection_options(&mut out, head);
-    forwarding_fields(&mut out, head, hop, head.authority_text().unwrap_or(hop.host));
+    let host = head.authority_text().unwrap_or(hop.host);
+    forwarding_fields(&mut out, hop, &Believed::all(head, hop, host));
     client_certificate(&mut out, head, hop);
     out.extend_from_slice(b"\r\n");
     out
@@ -79,10 +81,15 @@ fn client_certificate(out: &mut Vec<u8>, head: &RequestHead, hop: &Hop<'_>) {
     }
 }
 
-/// Whether the origin is told of a certificate when such a request is passed.
-pub fn tells_certificate(fields: &Fields, own: Option<&str>, peer_is_trusted: bool) -> bool {
+/// Whether the origin is told more when such a request is passed than the key knows and others may
+/// know: of a certificate, or of another host in Forwarded.
+pub fn tells_more(fields: &Fields, own_certificate: Option<&str>, peer_is_trusted: bool) -> bool {
     let is_told = |name: &&str| fields.first(name).is_some();
-    own.is_some() || peer_is_trusted && CLIENT_CERTIFICATE.iter().any(is_told)
+    let names_host = |element| https::parameters(element, b"host").next().is_some();
+    own_certificate.is_some()
+        || peer_is_trusted
+            && (CLIENT_CERTIFICATE.iter().any(is_told)
+                || fields.tokens("forwarded").any(names_host))
 }
 
 /// What a fill asks, where that is not what its first client asked.
@@ -105,7 +112,8 @@ pub struct FillRequest<'a> {
 }
 
 /// The head of a fill's request. What the key does not hold and an origin could echo is not in it:
-/// the Host is the key's, and X-Forwarded-Host with it.
+/// the Host is the key's, and X-Forwarded-Host and Forwarded with it. The addresses of whoever asked
+/// first are told, and whether that was over TLS, where the key does not know it.
 pub fn fill_request_head(head: &RequestHead, hop: &Hop<'_>, fill: &FillRequest<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
     let method = fill.method.as_str();
@@ -139,7 +147,8 @@ pub fn fill_request_head(head: &RequestHead, hop: &Hop<'_>, fill: &FillRequest<'
     }
     own_name(&mut out, head, hop);
     connection_options(&mut out, head);
-    forwarding_fields(&mut out, head, hop, if fill.host.is_empty() { hop.host } else { fill.host });
+    let host = if fill.host.is_empty() { hop.host } else { fill.host };
+    forwarding_fields(&mut out, hop, &Believed::for_all(head, hop, host));
     out.extend_from_slice(b"\r\n");
     out
 }
@@ -214,38 +223,99 @@ fn connection_options(out: &mut Vec<u8>, head: &RequestHead) {
     }
 }
 
-fn forwarding_fields(out: &mut Vec<u8>, head: &RequestHead, hop: &Hop<'_>, host: &str) {
-    let told = |name| {
-        let values: Vec<&[u8]> = head.fields.all(name).filter(|_| hop.peer_is_trusted).collect();
-        String::from_utf8_lossy(&values.join(&b", "[..])).into_owned()
-    };
-    let chain = |before: String, own: String| {
-        if before.is_empty() { own } else { format!("{before}, {own}") }
-    };
-    let or = |before: String, own: &str| {
-        if before.is_empty() { own.to_owned() } else { before }
-    };
-    let proto = or(told("x-forwarded-proto"), hop.scheme);
-    let told_host = or(told("x-forwarded-host"), host);
-    let forwarded_for = told("x-forwarded-for");
-    // A trusted proxy that speaks only the informal fields is heard in the formal one too.
-    let mut forwarded = told("forwarded");
-    if forwarded.is_empty() {
-        let addresses = forwarded_for.split(',').filter_map(|member| member.trim().parse().ok());
-        let elements: Vec<_> = addresses.map(|address| format!("for={}", node(address))).collect();
-        forwarded = elements.join(", ");
+/// What is told to an origin of the way that a request has come.
+struct Believed {
+    scheme: &'static str,
+    host: String,
+    /// X-Forwarded-For as it came.
+    addresses: String,
+    /// Forwarded as it came.
+    elements: String,
+}
+
+impl Believed {
+    /// All that a trusted proxy says. `host` is the client's own word.
+    fn all(head: &RequestHead, hop: &Hop<'_>, host: &str) -> Self {
+        let told = |name| {
+            let values: Vec<&[u8]> = told(head, hop, name).collect();
+            String::from_utf8_lossy(&values.join(&b", "[..])).into_owned()
+        };
+        let told_host = told("x-forwarded-host");
+        let (addresses, mut elements) = (told("x-forwarded-for"), told("forwarded"));
+        // A trusted proxy that speaks only the informal fields is heard in the formal one too.
+        if elements.is_empty() {
+            elements = nodes(&readable(addresses.split(',').map(str::as_bytes)));
+        }
+        Self {
+            scheme: https::scheme(&head.fields, hop.peer_is_trusted, hop.scheme),
+            host: if told_host.is_empty() { host.to_owned() } else { told_host },
+            addresses,
+            elements,
+        }
     }
+
+    /// What of it may be told for everybody's sake: the host that is in the key, and addresses, with
+    /// nothing else that a client could have written beside them.
+    fn for_all(head: &RequestHead, hop: &Hop<'_>, host: &str) -> Self {
+        let told = Self::all(head, hop, host);
+        let addresses = readable(told.addresses.split(',').map(str::as_bytes));
+        let elements = told.elements.split(',').map(str::as_bytes);
+        let nodes_told = readable(elements.flat_map(|element| https::parameters(element, b"for")));
+        let addresses_told: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
+        // The key knows any other host (`key::additions`), but not how it is spelled.
+        let is_in_key = told.host.eq_ignore_ascii_case(host);
+        Self {
+            host: if is_in_key { host.to_owned() } else { told.host },
+            addresses: addresses_told.join(", "),
+            elements: nodes(&nodes_told),
+            ..told
+        }
+    }
+}
+
+fn told<'a>(head: &'a RequestHead, hop: &Hop<'_>, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    let is_trusted = hop.peer_is_trusted;
+    head.fields.all(name).filter(move |_| is_trusted)
+}
+
+fn forwarding_fields(out: &mut Vec<u8>, hop: &Hop<'_>, believed: &Believed) {
+    let chain = |before: &str, own: &str| {
+        if before.is_empty() { own.to_owned() } else { format!("{before}, {own}") }
+    };
+    let Believed { scheme, host, addresses, elements } = believed;
     let element = format!(
-        "for={};host=\"{}\";proto={}",
+        "for={};host=\"{}\";proto={scheme}",
         node(hop.peer),
-        told_host.replace(['"', '\\'], ""),
-        if proto.bytes().all(|byte| byte.is_ascii_alphanumeric()) { &proto } else { hop.scheme },
+        host.replace(['"', '\\'], ""),
     );
-    let address = hop.peer.to_string();
-    put(out, &["X-Forwarded-For: ", &chain(forwarded_for, address), "\r\n"]);
-    put(out, &["X-Forwarded-Proto: ", &proto, "\r\n"]);
-    put(out, &["X-Forwarded-Host: ", &told_host, "\r\n"]);
-    put(out, &["Forwarded: ", &chain(forwarded, element), "\r\n"]);
+    put(out, &["X-Forwarded-For: ", &chain(addresses, &hop.peer.to_string()), "\r\n"]);
+    put(out, &["X-Forwarded-Proto: ", scheme, "\r\n"]);
+    put(out, &["X-Forwarded-Host: ", host, "\r\n"]);
+    put(out, &["Forwarded: ", &chain(elements, &element), "\r\n"]);
+}
+
+/// Those members of a list of addresses that are some.
+fn readable<'a>(members: impl Iterator<Item = &'a [u8]>) -> Vec<IpAddr> {
+    members.filter_map(address).collect()
+}
+
+/// Elements of Forwarded for these addresses.
+fn nodes(addresses: &[IpAddr]) -> String {
+    let elements: Vec<_> = addresses.iter().map(|one| format!("for={}", node(*one))).collect();
+    elements.join(", ")
+}
+
+/// An address as proxies write it, some of them with the port, and IPv6 in brackets. An IPv4 address
+/// in IPv6 is that IPv4 address.
+fn address(member: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(member).ok()?.trim();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let alone = match bare {
+        Some(bare) => bare.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => text.parse().ok(),
+    };
+    let with_port = || text.parse::<SocketAddr>().ok().map(|socket| socket.ip());
+    alone.or_else(with_port).map(|address| address.to_canonical())
 }
 
 /// An address as Forwarded wants it (RFC 7239, section 6).
@@ -272,11 +342,8 @@ pub fn client_address(fields: &Fields, peer: IpAddr, trusted: &[IpNet]) -> IpAdd
     let told: Vec<&[u8]> = fields.tokens("x-forwarded-for").collect();
     let mut client = peer;
     for member in told.into_iter().rev() {
-        let Some(address) = std::str::from_utf8(member).ok().and_then(|text| text.parse().ok())
-        else {
-            break;
-        };
-        client = address;
+        let Some(told) = address(member) else { break };
+        client = told;
         if !is_trusted(&client) {
             break;
         }
@@ -290,11 +357,9 @@ pub fn client_is_certain(fields: &Fields, peer: IpAddr, trusted: &[IpNet]) -> bo
     if !trusted.iter().any(|network| network.contains(&peer)) {
         return true;
     }
-    let is_address =
-        |told: &[u8]| std::str::from_utf8(told).is_ok_and(|text| text.parse::<IpAddr>().is_ok());
     let mut told = fields.tokens("x-forwarded-for").peekable();
     // Many proxies tell nothing where nobody has told them to.
-    told.peek().is_some() && told.all(is_address)
+    told.peek().is_some() && told.all(|member| address(member).is_some())
 }
 
 /// Whether a request comes from a server of this kind that asks for its own clients, and that may

@@ -1,6 +1,7 @@
 //! What a stored answer is an answer to: site, host, path and query, brought to one spelling only
 //! where RFC 3986 knows two spellings of one resource; and the request fields that a site adds.
 
+use super::https;
 use crate::config::{Query, Site};
 use crate::wire::authority::Authority;
 use crate::wire::fields::Fields;
@@ -166,7 +167,7 @@ fn decoded(name: &str) -> Cow<'_, [u8]> {
 pub fn additions(
     site: &Site,
     request: &Fields,
-    scheme: &str,
+    scheme: &'static str,
     host: &str,
     peer_is_trusted: bool,
 ) -> Vec<u8> {
@@ -183,8 +184,7 @@ pub fn additions(
         out.extend_from_slice(&[kind.as_bytes(), name.as_bytes(), &value, b"\n"].concat());
     };
     if site.key.scheme {
-        let told_scheme = told("x-forwarded-proto");
-        put("scheme", "", Some(told_scheme.as_deref().unwrap_or(scheme.as_bytes())));
+        put("scheme", "", Some(https::scheme(request, peer_is_trusted, scheme).as_bytes()));
     }
     if told_host.is_some() {
         put("host", "", told_host.as_deref());

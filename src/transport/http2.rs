@@ -6,28 +6,24 @@ use h2::SendStream;
 use std::future::poll_fn;
 use std::io;
 
-/// Sends content, and behind it the end of the stream if it `ends`; `sent` hears of each piece.
+/// Sends content.
 pub async fn send(
     stream: &mut SendStream<Bytes>,
     mut data: Bytes,
-    ends: bool,
     patience: &mut Patience,
-    mut sent: impl FnMut(usize),
 ) -> Result<(), WriteError> {
     while !data.is_empty() {
         let room = patience.wait(room_for(stream, data.len())).await;
         let room = room.ok_or(WriteError::Stalled)??;
         let piece = data.split_to(room.min(data.len()));
         patience.moved(piece.len());
-        let bytes = piece.len();
-        stream.send_data(piece, ends && data.is_empty()).map_err(not_sent)?;
-        sent(bytes);
+        stream.send_data(piece, false).map_err(not_sent)?;
     }
     Ok(())
 }
 
 /// Waits until some of so many bytes may be sent.
-async fn room_for(stream: &mut SendStream<Bytes>, bytes: usize) -> Result<usize, WriteError> {
+pub async fn room_for(stream: &mut SendStream<Bytes>, bytes: usize) -> Result<usize, WriteError> {
     stream.reserve_capacity(bytes);
     loop {
         let room = stream.capacity();

@@ -33,6 +33,7 @@ const MISLEADING: &[&str] = &[
     "http-host",
     "proxy",
     "request-uri",
+    "ssl-cert",
     "surrogate-capability",
     "true-client-ip",
     "uri",
@@ -40,9 +41,12 @@ const MISLEADING: &[&str] = &[
     "x-accel-mapping",
     "x-accel-redirect",
     "x-appengine-user-ip",
+    "x-arr-clientcert",
     "x-azure-clientip",
     "x-backend-host",
+    "x-client-dn",
     "x-client-ip",
+    "x-client-verify",
     "x-cluster-client-ip",
     "x-custom-ip-authorization",
     "x-envoy-external-address",
@@ -79,6 +83,17 @@ const MISLEADING: &[&str] = &[
     "x-server-name",
     "x-url-scheme",
     "x-wap-profile",
+];
+
+/// How names of such fields begin: X-Forwarded-Port and the like, and what proxies say of a client's
+/// certificate to whoever believes them (Client-Cert of RFC 9440 has many older relatives).
+const MISLEADING_BEGINNINGS: &[&str] = &[
+    "cf-client-cert-",
+    "ssl-client-",
+    "x-amzn-mtls-clientcert",
+    "x-client-cert",
+    "x-forwarded-",
+    "x-ssl-",
 ];
 
 /// How long to keep a response and under which names to purge it: for caches only.
@@ -120,7 +135,7 @@ pub fn is_hop_by_hop(name: &str) -> bool {
 /// Makes origins believe things that the client may not decide.
 pub fn is_misleading(name: &str) -> bool {
     is_written_by_us(name)
-        || starts_with(name, "x-forwarded-")
+        || MISLEADING_BEGINNINGS.iter().any(|known| starts_with(name, known))
         || MISLEADING.iter().any(|known| same(name, known))
 }
 

@@ -53,6 +53,29 @@ fn a_client_cannot_speak_for_itself_as_a_proxy() {
         X-Override-URL: /admin\r\nX-Rewrite-URI: /admin\r\nX_HTTP_Method_Override: DELETE\r\nX-Host: evil\r\nX-Original-Host: evil\r\nProxy: evil\r\n\
         Content_Length: 5\r\nTransfer_Encoding: chunked\r\n";
     assert_eq!(head_for(lies, "", ""), clean);
+    for certificate in [
+        "SSL-Client-Cert",
+        "ssl-client-verify",
+        "SSL-Client-Subject-DN",
+        "ssl-client-issuer-dn",
+        "SSL_CLIENT_S_DN",
+        "X-SSL-Client-Cert",
+        "X-SSL-Client-Verify",
+        "X-SSL-Client-DN",
+        "X-SSL-Cert",
+        "X-Client-Cert",
+        "X-Client-Certificate",
+        "X-Client-Verify",
+        "X-Client-DN",
+        "X-Forwarded-Client-Cert",
+        "X-Amzn-Mtls-Clientcert",
+        "X-Amzn-Mtls-Clientcert-Subject",
+        "X-ARR-ClientCert",
+        "Cf-Client-Cert-Der-Base64",
+        "SSL-Cert",
+    ] {
+        assert_eq!(head_for(&format!("{certificate}: MIIB\r\n"), "", ""), clean, "{certificate}");
+    }
 }
 
 #[test]
@@ -86,6 +109,12 @@ fn the_log_names_the_client_behind_trusted_proxies() {
         ("/b", "10.0.0.2, 10.0.0.1", "10.0.0.2"),
         ("/c", "203.0.113.7, rubbish, 10.0.0.1", "10.0.0.1"),
         ("/d", "2001:db8::1", "2001:db8::1"),
+        // As dual-stack sockets and some balancers write them.
+        ("/e", "203.0.113.7, ::ffff:10.0.0.1", "203.0.113.7"),
+        ("/f", "::ffff:203.0.113.7", "203.0.113.7"),
+        ("/g", "203.0.113.7:5123, 10.0.0.1:80", "203.0.113.7"),
+        ("/h", "[2001:db8::1]", "2001:db8::1"),
+        ("/i", "[2001:db8::1]:443", "2001:db8::1"),
     ] {
         client.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {told}\r\n\r\n"));
         let line = brim.access_log(&format!("\"target\":\"{path}\""));
@@ -144,6 +173,50 @@ fn a_trusted_proxy_without_forwarded_is_heard_in_it() {
     let head = head_for(told, "trusted_proxies = ['127.0.0.1']", "");
     let expected = "Forwarded: for=203.0.113.7, for=\"[2001:db8::1]\", for=127.0.0.1;host=\"p.test\";proto=https";
     assert!(fields(&head).contains(&expected), "{head}");
+}
+
+#[test]
+fn a_fill_tells_nothing_of_its_first_client_that_could_be_echoed_to_others() {
+    let trusted = "trusted_proxies = ['127.0.0.1']";
+    let told = "X-Forwarded-For: <b>, 203.0.113.7:5123, [2001:db8::2]\r\nX-Forwarded-Host: A.test:81\r\n\
+        Forwarded: for=\"[2001:db8::1]:443\";host=evil.test;proto=http;by=<i>, for=unknown;host=evil\r\n";
+    let head = head_for(told, trusted, "");
+    for line in [
+        "X-Forwarded-For: 203.0.113.7, 2001:db8::2, 127.0.0.1",
+        "X-Forwarded-Proto: http",
+        "X-Forwarded-Host: a.test:81",
+        "Forwarded: for=\"[2001:db8::1]\", for=127.0.0.1;host=\"a.test:81\";proto=http",
+    ] {
+        assert!(fields(&head).contains(&line), "{line} in {head}");
+    }
+    // Whoever is answered alone is told of as the proxy says.
+    let head = head_for(told, trusted, "[[site.rule]]\npath = '/*'\ncache = false");
+    let chain =
+        "for=\"[2001:db8::1]:443\";host=evil.test;proto=http;by=<i>, for=unknown;host=evil, ";
+    assert!(head.contains(&format!("\r\nForwarded: {chain}for=127.0.0.1;")), "{head}");
+    assert!(
+        head.contains("\r\nX-Forwarded-For: <b>, 203.0.113.7:5123, [2001:db8::2], 127"),
+        "{head}"
+    );
+}
+
+#[test]
+fn the_scheme_is_one_in_whatever_words_a_trusted_proxy_tells_it() {
+    for told in [
+        "Forwarded: for=203.0.113.7;proto=https\r\n",
+        "Forwarded: for=203.0.113.7;Proto=\"HTTPS\", for=10.0.0.1\r\n",
+        "X-Forwarded-Proto: HTTPS\r\n",
+        "X-Forwarded-Proto: https, http\r\n",
+        "X-Forwarded-Proto: http\r\nForwarded: for=203.0.113.7;proto=https\r\n",
+    ] {
+        for site in ["", "[[site.rule]]\npath = '/*'\ncache = false"] {
+            let head = head_for(told, "trusted_proxies = ['127.0.0.1']", site);
+            assert!(head.contains("\r\nX-Forwarded-Proto: https\r\n"), "{told}: {head}");
+            assert!(head.contains("for=127.0.0.1;host=\"a.test:81\";proto=https\r\n"), "{head}");
+            let head = head_for(told, "", site);
+            assert!(head.contains("\r\nX-Forwarded-Proto: http\r\n"), "of anybody: {head}");
+        }
+    }
 }
 
 #[test]

@@ -86,6 +86,26 @@ fn a_pair_that_cannot_be_used_is_named_with_its_file_line_and_key() {
             "edge.toml:5: {key}: expected a file with a private key in PEM, not encrypted; one.pem has none"
         )
     );
+    let used = "no key that can be used here: RSA of 2048 to 4096 bits, ECDSA on P-256 or P-384, or Ed25519";
+    for (name, pem) in [
+        ("p521.key", include_str!("kit/p521.key")),
+        ("rsa1024.key", include_str!("kit/rsa1024.key")),
+    ] {
+        std::fs::write(at(name), pem).expect("written");
+        assert_eq!(said("one.pem", name), format!("edge.toml:5: {key}: {name}: {used}"));
+    }
+    for (name, pem) in [
+        ("old.key", include_str!("kit/encrypted.key")),
+        (
+            "new.key",
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        ),
+    ] {
+        std::fs::write(at(name), pem).expect("written");
+        let expected = "expected a file with a private key in PEM, not encrypted";
+        let expected = format!("edge.toml:5: {key}: {expected}; {name} is encrypted");
+        assert_eq!(said("one.pem", name), expected);
+    }
 
     // Nor does `brim run` start with it.
     let file = at("edge.toml");
@@ -171,6 +191,17 @@ fn every_bad_key_is_named() {
     let hsts = |text: &str| problems(HTTPS, SELF_SIGNED, &format!("{ANY}\nhsts = {text}"));
     assert_eq!(hsts("'365d'"), [""; 0]);
     assert_eq!(hsts("{ max_age = '365d', include_subdomains = true, preload = true }"), [""; 0]);
+    let whole = "expected whole seconds above 0, such as \"365d\", or \"0s\" to be forgotten";
+    for bad in ["500ms", "1500ms", "0ms", "0d"] {
+        let found = hsts(&format!("'{bad}'"));
+        assert_eq!(found, [format!("edge.toml:11: site[0].hsts: {whole}")], "{bad}");
+        let found = hsts(&format!("{{ max_age = '{bad}' }}"));
+        assert_eq!(found, [format!("edge.toml:11: site[0].hsts.max_age: {whole}")], "{bad}");
+    }
+    let forgets = "browsers forget that the site is to be asked over TLS only";
+    assert_eq!(hsts("'0s'"), [format!("edge.toml:11: warning: site[0].hsts: {forgets}")]);
+    let found = hsts("{ max_age = '0s' }");
+    assert_eq!(found, [format!("edge.toml:11: warning: site[0].hsts.max_age: {forgets}")]);
     assert_eq!(hsts("{}"), ["edge.toml:11: site[0].hsts: `max_age` is missing"]);
     for short in [
         "{ max_age = '1d', include_subdomains = true, preload = true }",

@@ -169,6 +169,13 @@ fn the_scheme_and_what_trusted_proxies_say_of_the_host_are_added() {
     let site = with_key("scheme = true");
     let of_scheme = |scheme| additions(&site, &none, scheme, "a.test", false);
     assert_ne!(of_scheme("http"), of_scheme("https"));
+    for (name, value) in
+        [("Forwarded", "for=192.0.2.1;proto=https"), ("X-Forwarded-Proto", "HTTPS")]
+    {
+        let request = fields(&[(name, value)]);
+        let of = |is_trusted| additions(&site, &request, "http", "a.test", is_trusted);
+        assert_eq!((of(true), of(false)), (of_scheme("https"), of_scheme("http")), "{name}");
+    }
     let told = |host: &str| {
         additions(&plain(), &fields(&[("X-Forwarded-Host", host)]), "http", "a.test", true)
     };

@@ -12,6 +12,7 @@ mod entries;
 #[path = "../../fuzz/field_entries.rs"]
 mod field_entries;
 mod fields;
+mod forwarding;
 mod freshness;
 mod keys;
 mod kit;

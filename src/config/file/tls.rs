@@ -6,7 +6,7 @@ use super::super::values;
 use super::super::{Certificate, ClientAuth, Hsts, Identity, Listener, Tls};
 use super::origin::pem_file;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Time enough to notice, and to do something about it.
 const EXPIRES_SOON_SECONDS: i64 = 30 * 86400;
@@ -116,11 +116,15 @@ pub(super) fn tls(mut section: Section<'_>, folder: &Path) -> Tls {
 /// `"365d"`, or a table.
 pub(super) fn hsts(section: &mut Section<'_>) -> Option<Hsts> {
     if !section.is_table("hsts") {
-        let max_age = section.optional("hsts", values::duration)?;
-        return Some(Hsts::new(max_age, false, false));
+        let max_age = section.found("hsts", values::hsts_age)?;
+        warn_of_forgetting(section, &max_age);
+        return Some(Hsts::new(max_age.value, false, false));
     }
     let mut table = section.section("hsts");
-    let max_age = table.required("max_age", values::duration);
+    let max_age = table.required("max_age", values::hsts_age);
+    if let Some(max_age) = &max_age {
+        warn_of_forgetting(&table, max_age);
+    }
     let include_subdomains = table.or("include_subdomains", false, values::boolean);
     let preload = table.found("preload", values::boolean).filter(|found| found.value);
     let is_long = max_age.as_ref().is_none_or(|found| found.value.as_secs() >= 365 * 86400);
@@ -131,6 +135,12 @@ pub(super) fn hsts(section: &mut Section<'_>) -> Option<Hsts> {
     }
     table.finish();
     max_age.map(|found| Hsts::new(found.value, include_subdomains, preload.is_some()))
+}
+
+fn warn_of_forgetting(section: &Section<'_>, max_age: &Found<Duration>) {
+    if max_age.value.is_zero() {
+        section.warn(max_age, "browsers forget that the site is to be asked over TLS only");
+    }
 }
 
 /// What a site says about TLS.

@@ -1,8 +1,9 @@
 //! Keeps one client's connection going until it ends: because either side says so, because nothing
 //! is asked on it for a while, or because the client is a nuisance.
 
+use super::outbox::Outbox;
 use super::stream::{self, Conversation};
-use super::watch::{FAREWELL, OF_A_BAD_REQUEST, Watch, Watched};
+use super::watch::{OF_A_BAD_REQUEST, Watch, Watched};
 use crate::access_log::Record;
 use crate::config::Limits;
 use crate::edge::door::{Edge, Visitor};
@@ -22,15 +23,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// What a client may send of one body before somebody takes it, and of all.
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
+/// What a client may send of one body before somebody takes it, and of all: bodies that nobody takes
+/// stop the others only when there are eight of them.
+const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What is kept of one answer that the client has not taken from the socket.
 const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Streams that were refused or reset because of what the client sent on them (CVE-2025-8671), over
 /// the life of a connection. Those in a short time are the patience's: this is for whoever shares
 /// its connection between many, of whom some are malicious.
 const RESET_BY_US_MAX: usize = 2000;
+/// How much larger than it may be a head is for which there is an answer like any other.
+const HEADS_TAKEN: usize = 2;
 /// Those who break streams off ask for others meanwhile: so many times as many tasks as streams.
 const TASKS_PER_STREAM: usize = 2;
 
@@ -46,7 +50,8 @@ pub(in crate::edge) async fn serve(
 ) {
     let limits = edge.settings.server.limits;
     let watch = Watch::new();
-    let watched = Watched::new(stream, read_before, watch.clone());
+    let outbox = Outbox::new();
+    let watched = Watched::new(stream, read_before, watch.clone(), outbox.clone());
     let greeting = builder(&limits).handshake(watched);
     let connection = match timeout(limits.header_timeout, greeting).await {
         Ok(Ok(connection)) => connection,
@@ -59,6 +64,7 @@ pub(in crate::edge) async fn serve(
         visitor,
         limits,
         watch,
+        outbox,
         tasks: Arc::new(Semaphore::new(tasks)),
         tasks_max: tasks,
         shutdown: shutdown.clone(),
@@ -71,7 +77,7 @@ fn builder(limits: &Limits) -> Builder {
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(bytes(limits.streams))
-        .max_header_list_size(bytes(limits.head.head_bytes_max))
+        .max_header_list_size(bytes(list_bytes_max(limits)))
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
@@ -81,11 +87,20 @@ fn builder(limits: &Limits) -> Builder {
     builder
 }
 
+/// What the library takes of a head. It answers what is beyond with a bare 431 that nobody hears of,
+/// so this is more than there may be: a list of fields counts 32 bytes for each (RFC 9113, section
+/// 6.5.2).
+fn list_bytes_max(limits: &Limits) -> usize {
+    let of_fields = limits.head.fields_max.saturating_mul(32);
+    limits.head.head_bytes_max.saturating_mul(HEADS_TAKEN).saturating_add(of_fields)
+}
+
 struct Driver<'a> {
     edge: &'a Arc<Edge>,
     visitor: Visitor,
     limits: Limits,
     watch: Arc<Watch>,
+    outbox: Arc<Outbox>,
     tasks: Arc<Semaphore>,
     tasks_max: usize,
     shutdown: ShutdownWatch,
@@ -137,6 +152,9 @@ impl Driver<'_> {
             }
         };
         if let Enough::Unused(why) = enough {
+            if why == Closed::Crowded {
+                self.watch.hurries();
+            }
             self.edge.log.metrics().connection_closed(why);
         }
         if let Enough::Farewell | Enough::Unused(_) = enough {
@@ -197,6 +215,7 @@ impl Driver<'_> {
             edge: self.edge.clone(),
             visitor: self.visitor.clone(),
             watch: self.watch.clone(),
+            outbox: self.outbox.clone(),
             shutdown: self.shutdown.clone(),
         };
         tokio::spawn(async move {
@@ -215,9 +234,10 @@ impl Driver<'_> {
     async fn finish(&self, connection: &mut Http2) -> Enough {
         connection.graceful_shutdown();
         let (told_at, mut unused_since) = (Instant::now(), None);
+        let farewell = self.watch.farewell();
         loop {
-            match self.next(connection, &mut unused_since, FAREWELL).await {
-                Ok((request, respond)) if told_at.elapsed() < FAREWELL => {
+            match self.next(connection, &mut unused_since, farewell).await {
+                Ok((request, respond)) if told_at.elapsed() < farewell => {
                     self.start(request, respond);
                 }
                 Ok((_, respond)) => self.decline(respond),
@@ -244,7 +264,7 @@ impl Driver<'_> {
         connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         // Where the library has come to an end by itself, it says so again and again.
         let rest = async { while let Some(Ok(_)) = connection.accept().await {} };
-        let _ = timeout(FAREWELL, rest).await;
+        let _ = timeout(self.watch.farewell(), rest).await;
     }
 
     /// A request that was not read to its end has its place in the log all the same.

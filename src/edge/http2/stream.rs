@@ -1,5 +1,6 @@
 //! One request and its answer over HTTP/2.
 
+use super::outbox::{Outbox, PIECE_BYTES_MAX, Share};
 use super::watch::{OF_A_BAD_REQUEST, OF_AN_ANSWER, Watch};
 use crate::access_log::Record;
 use crate::edge::client::{Ended, Reply, RequestBody};
@@ -10,7 +11,7 @@ use crate::engine::Pieces;
 use crate::metrics::Flood;
 use crate::outcome::Outcome;
 use crate::rules::key::Key;
-use crate::transport::http2::{gone, not_sent, send};
+use crate::transport::http2::{gone, not_sent, room_for};
 use crate::transport::{Patience, ReadError, Sink, Source, WriteError};
 use crate::wire::body::{Frame, Sender};
 use crate::wire::request::{BadRequest, RequestHead};
@@ -36,6 +37,7 @@ pub(super) struct Conversation {
     pub(super) edge: Arc<Edge>,
     pub(super) visitor: Visitor,
     pub(super) watch: Arc<Watch>,
+    pub(super) outbox: Arc<Outbox>,
     pub(super) shutdown: ShutdownWatch,
 }
 
@@ -45,11 +47,13 @@ pub(super) async fn answer(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
 ) {
-    let Conversation { edge, .. } = conversation;
+    let Conversation { edge, outbox, .. } = conversation;
     let limits = &edge.settings.server.limits;
     let (parts, stream) = request.into_parts();
     let request = Request::from_parts(parts, ());
-    let mut reply = Http2Reply::new(respond, Patience::new(limits.write_timeout, limits.rate_min));
+    let share = outbox.share(respond.stream_id().into());
+    let patience = Patience::new(limits.write_timeout, limits.rate_min);
+    let mut reply = Http2Reply::new(respond, share, patience);
     let head = match http2::read_request(&request, stream.is_end_stream(), &limits.head) {
         Ok(head) => head,
         Err(bad) => {
@@ -72,7 +76,7 @@ async fn converse(
     reply: &mut Http2Reply,
     mut body: Http2Body,
 ) -> bool {
-    let Conversation { edge, visitor, watch, shutdown } = conversation;
+    let Conversation { edge, visitor, watch, shutdown, .. } = conversation;
     let now = SystemTime::now();
     let client = edge.client_of(head, visitor);
     let mut recording = edge.log.begin(Record::new(now, client, Some(head)));
@@ -80,7 +84,7 @@ async fn converse(
     let mut key = Key::default();
     let arrival = Arrival { head, visitor, client, now, shutdown };
     let _place;
-    let ended = if reply.is_gone().await {
+    let mut ended = if reply.is_gone().await {
         // Broken off as soon as it was begun, by the client or because of what followed the head:
         // nobody upstream hears of it.
         Ended::Broken(CLIENT_GONE)
@@ -99,6 +103,9 @@ async fn converse(
             Route::Around(job) => job.answer(reply, &mut body, record).await,
         }
     };
+    if let (Err(error), Ended::Sent(_)) = (reply.leaves().await, &ended) {
+        ended = error.into();
+    }
     record.is_answered(reply.sent_bytes());
     match ended {
         Ended::Sent(_) => {
@@ -137,8 +144,13 @@ async fn refuse(
         watch.costs(OF_A_BAD_REQUEST, Flood::BadRequest);
         reply.reset(Reason::PROTOCOL_ERROR);
     } else {
+        if matches!(bad.explain().0, 414 | 431) {
+            // It has been read to its end all the same.
+            watch.costs(OF_A_BAD_REQUEST, Flood::Headers);
+        }
         // What could not be sent is noted.
         let _ = own.send(&mut reply, to, record).await;
+        let _ = reply.leaves().await;
     }
     record.is_answered(reply.sent_bytes());
 }
@@ -146,6 +158,8 @@ async fn refuse(
 /// An answer on its way.
 struct Http2Reply {
     state: State,
+    /// What of it has not left.
+    share: Share,
     /// Content that waits with the head.
     pending: Vec<u8>,
     /// What is left of the content, where its length was told.
@@ -159,20 +173,44 @@ enum State {
     /// A head that waits.
     Begun(SendResponse<Bytes>, Vec<u8>),
     Content(SendStream<Bytes>),
+    /// Everything has been handed over.
+    Leaving(SendStream<Bytes>),
     Over,
 }
 
 impl Http2Reply {
-    fn new(respond: SendResponse<Bytes>, patience: Patience) -> Self {
+    fn new(respond: SendResponse<Bytes>, share: Share, patience: Patience) -> Self {
         let (state, pending) = (State::Nothing(respond), Vec::new());
-        Self { state, pending, left: None, patience, sent_bytes: 0 }
+        Self { state, share, pending, left: None, patience, sent_bytes: 0 }
     }
 
     fn reset(&mut self, reason: Reason) {
         match &mut self.state {
             State::Nothing(respond) | State::Begun(respond, _) => respond.send_reset(reason),
             State::Content(content) => content.send_reset(reason),
-            State::Over => {}
+            State::Leaving(_) | State::Over => {}
+        }
+    }
+
+    /// Waits until the client has taken all of it, if all of it was handed over. Until then it is
+    /// not sent: the connection stays, and so does its place among its client's requests.
+    async fn leaves(&mut self) -> Result<(), WriteError> {
+        let State::Leaving(content) = &mut self.state else { return Ok(()) };
+        let leaves = async {
+            tokio::select! {
+                biased;
+                is_out = self.share.is_out() => is_out,
+                _ = poll_fn(|context| content.poll_reset(context)) => false,
+            }
+        };
+        let has_left = self.share.wait(&mut self.patience, leaves).await;
+        if has_left.is_none() {
+            content.send_reset(Reason::CANCEL);
+        }
+        match has_left {
+            Some(true) => Ok(()),
+            Some(false) => Err(gone()),
+            None => Err(WriteError::Stalled),
         }
     }
 
@@ -195,23 +233,38 @@ impl Http2Reply {
         let response = http2::say_response(head).ok_or_else(gone)?;
         let content = respond.send_response(response, ends).map_err(not_sent)?;
         self.sent_bytes += bytes;
-        if !ends {
-            self.state = State::Content(content);
-        }
+        self.state = if ends { State::Leaving(content) } else { State::Content(content) };
         Ok(())
     }
 
     /// Sends content; the last of it with the end of the stream, where that is known.
-    async fn send(&mut self, data: Bytes) -> Result<(), WriteError> {
+    async fn send(&mut self, mut data: Bytes) -> Result<(), WriteError> {
         let State::Content(content) = &mut self.state else { return Err(gone()) };
         self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
-        let (ends, sent_bytes) = (self.left == Some(0), &mut self.sent_bytes);
-        let sent = |bytes| *sent_bytes += bytes as u64;
-        send(content, data, ends, &mut self.patience, sent).await?;
+        let ends = self.left == Some(0);
+        while !data.is_empty() {
+            let bytes = data.len().min(PIECE_BYTES_MAX);
+            let room = self.patience.wait(room_for(content, bytes)).await;
+            let room = room.ok_or(WriteError::Stalled)??;
+            // Only now: a stream that the client keeps waiting takes no room from the others.
+            let piece = data.split_to(room.min(bytes));
+            let bytes = piece.len();
+            let grown = self.share.grow(bytes, &mut self.patience).await;
+            grown.ok_or(WriteError::Stalled)?;
+            self.patience.moved(bytes);
+            content.send_data(piece, ends && data.is_empty()).map_err(not_sent)?;
+            self.sent_bytes += bytes as u64;
+        }
         if ends {
-            self.state = State::Over;
+            self.is_handed_over();
         }
         Ok(())
+    }
+
+    fn is_handed_over(&mut self) {
+        if let State::Content(content) = std::mem::replace(&mut self.state, State::Over) {
+            self.state = State::Leaving(content);
+        }
     }
 }
 
@@ -221,23 +274,23 @@ impl Sink for Http2Reply {
         match frame {
             Frame::Data(data) => self.send(data.clone()).await,
             Frame::Trailers(fields) => {
-                match std::mem::replace(&mut self.state, State::Over) {
-                    State::Content(mut content) => {
-                        content.send_trailers(http2::say_trailers(fields)).map_err(not_sent)
-                    }
-                    // The length told where it ends.
-                    _ => Ok(()),
+                // Otherwise the length told where it ends.
+                if let State::Content(content) = &mut self.state {
+                    content.send_trailers(http2::say_trailers(fields)).map_err(not_sent)?;
+                    self.is_handed_over();
                 }
+                Ok(())
             }
         }
     }
 
     async fn end(&mut self) -> Result<(), WriteError> {
         self.flush().await?;
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Content(mut content) => content.send_data(Bytes::new(), true).map_err(not_sent),
-            _ => Ok(()),
+        if let State::Content(content) = &mut self.state {
+            content.send_data(Bytes::new(), true).map_err(not_sent)?;
+            self.is_handed_over();
         }
+        Ok(())
     }
 }
 
@@ -291,12 +344,12 @@ impl Reply for Http2Reply {
                 poll_fn(|context| respond.poll_reset(context)).await
             }
             State::Content(content) => poll_fn(|context| content.poll_reset(context)).await,
-            State::Over => std::future::pending().await,
+            State::Leaving(_) | State::Over => std::future::pending().await,
         };
     }
 
     fn sent_bytes(&self) -> u64 {
-        self.sent_bytes
+        self.sent_bytes.saturating_sub(self.share.unsent_bytes() as u64)
     }
 }
 

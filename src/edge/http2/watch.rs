@@ -5,6 +5,7 @@
 //! client, which grows again with time, with answers and with what the client takes. The library
 //! below counts a few things of its own over the life of a connection, and says so itself.
 
+use super::outbox::{Leaving, Outbox};
 use crate::metrics::Flood;
 use bytes::{Buf, BytesMut};
 use pingora::protocols::Stream;
@@ -36,10 +37,12 @@ pub(super) const OF_A_BAD_REQUEST: u64 = 10;
 /// Bytes taken by the client for each unit of it: those who take small pieces say so often.
 const BYTES_TAKEN: u64 = 128;
 /// Payload that is of no use, for each unit of its cost.
-const BYTES_WASTED: u64 = 64;
+const BYTES_WASTED: usize = 64;
 
 /// How long a client that is told to go may take to read so.
-pub(super) const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL: Duration = Duration::from_secs(1);
+/// The same where somebody else waits for its place: well below the time for which they wait.
+const HURRIED_FAREWELL: Duration = Duration::from_millis(200);
 /// How much of what it sends meanwhile is looked for the end.
 const DRAINED_BYTES_MAX: usize = 4 << 20;
 
@@ -48,10 +51,11 @@ const HEAD_BYTES: usize = 9;
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
-/// Content in pieces below this brings hardly more than it costs, but there are clients that write
-/// byte by byte: so many of them are one unit of cost.
+/// Content in pieces below this brings hardly more than it costs, which is some microseconds: so many
+/// of them are one unit of cost, so that messages of a few bytes may come by the thousand, and all the
+/// while, but not as fast as somebody can send them.
 const SMALL_DATA_BYTES: usize = 16;
-const SMALL_DATA_FRAMES: u8 = 8;
+const SMALL_DATA_FRAMES: u8 = 32;
 
 /// What those who move a connection and those who watch it tell each other.
 pub(super) struct Watch {
@@ -61,6 +65,7 @@ pub(super) struct Watch {
 }
 
 struct State {
+    farewell: Duration,
     patience: u64,
     grown_at: Instant,
     /// What it ended with.
@@ -79,6 +84,7 @@ struct State {
 impl Watch {
     pub(super) fn new() -> Arc<Self> {
         let state = State {
+            farewell: FAREWELL,
             patience: PATIENCE_MAX,
             grown_at: Instant::now(),
             flood: None,
@@ -104,6 +110,16 @@ impl Watch {
     pub(super) fn waits(&self) -> (Option<Instant>, Option<Instant>) {
         let state = self.lock();
         (state.head_since, state.stalled_since)
+    }
+
+    /// How long the client may take to read that it is told to go.
+    pub(super) fn farewell(&self) -> Duration {
+        self.lock().farewell
+    }
+
+    /// Somebody else needs the place.
+    pub(super) fn hurries(&self) {
+        self.lock().farewell = HURRIED_FAREWELL;
     }
 
     /// What there was most of, if there was too much of something.
@@ -158,15 +174,21 @@ pub(super) struct Watched {
     read_before: BytesMut,
     watch: Arc<Watch>,
     frames: Frames,
+    leaving: Leaving,
     /// The end of the time for reading what it was told last.
     farewell: Option<Pin<Box<Sleep>>>,
     drained_bytes: usize,
 }
 
 impl Watched {
-    pub(super) fn new(stream: Stream, read_before: BytesMut, watch: Arc<Watch>) -> Self {
-        let (frames, farewell) = (Frames::new(), None);
-        Self { stream, read_before, watch, frames, farewell, drained_bytes: 0 }
+    pub(super) fn new(
+        stream: Stream,
+        read_before: BytesMut,
+        watch: Arc<Watch>,
+        outbox: Arc<Outbox>,
+    ) -> Self {
+        let (frames, leaving, farewell) = (Frames::new(), Leaving::new(outbox), None);
+        Self { stream, read_before, watch, frames, leaving, farewell, drained_bytes: 0 }
     }
 
     fn heed(&mut self, bytes: &[u8]) {
@@ -213,7 +235,8 @@ impl Watched {
     /// Forgets what still comes, for as long as the client may take to read what it was told last:
     /// closed with something unread, the connection would be reset, and that would be lost.
     fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let farewell = self.farewell.get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
+        let time = self.watch.farewell();
+        let farewell = self.farewell.get_or_insert_with(|| Box::pin(sleep(time)));
         if farewell.as_mut().poll(context).is_ready() {
             return Poll::Ready(());
         }
@@ -261,6 +284,9 @@ impl AsyncWrite for Watched {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.wrote(&written);
+        if let Poll::Ready(Ok(taken)) = written {
+            self.leaving.took(std::iter::once(bytes), taken);
+        }
         written
     }
 
@@ -271,6 +297,9 @@ impl AsyncWrite for Watched {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
         self.wrote(&written);
+        if let Poll::Ready(Ok(taken)) = written {
+            self.leaving.took(parts.iter().map(|part| &**part), taken);
+        }
         written
     }
 
@@ -294,6 +323,10 @@ struct Frames {
     head: [u8; HEAD_BYTES],
     head_len: usize,
     payload_left: usize,
+    /// What the payload is, where it is of no use.
+    wasted: Option<Flood>,
+    /// Bytes of such payload that have not cost anything yet.
+    wasted_bytes: usize,
     /// Small pieces of content since the last that cost something.
     small_data: u8,
     /// The first SETTINGS came, as they have to.
@@ -313,6 +346,8 @@ impl Frames {
             head: [0; HEAD_BYTES],
             head_len: 0,
             payload_left: 0,
+            wasted: None,
+            wasted_bytes: 0,
             small_data: 0,
             has_begun: false,
             heads: 0,
@@ -330,6 +365,12 @@ impl Frames {
             let payload = self.payload_left.min(bytes.len());
             self.payload_left -= payload;
             bytes = &bytes[payload..];
+            if let Some(flood) = self.wasted {
+                // Only what came: what was announced costs nothing.
+                self.wasted_bytes += payload;
+                costs((self.wasted_bytes / BYTES_WASTED) as u64, flood);
+                self.wasted_bytes %= BYTES_WASTED;
+            }
             if self.payload_left == 0 && self.head_ends {
                 (self.head_is_coming, self.head_ends) = (false, false);
             }
@@ -357,7 +398,11 @@ impl Frames {
             self.head_is_coming = true;
             self.head_ends = flags & END_HEADERS != 0;
         }
-        let wasted = len as u64 / BYTES_WASTED;
+        self.wasted = match kind {
+            4 => Some(Flood::Settings),
+            0..=6 | 8 | 9 => None,
+            _ => Some(Flood::Other),
+        };
         match kind {
             0 if flags & END_STREAM == 0 && len == 0 => (4, Flood::Data),
             0 if flags & END_STREAM == 0 && len < SMALL_DATA_BYTES => {
@@ -371,12 +416,12 @@ impl Frames {
             3 => (OF_A_RESET, Flood::Reset),
             // Whoever acknowledges what was not sent is sent away by the library.
             4 if flags & ACK != 0 => (0, Flood::Settings),
-            4 if !std::mem::replace(&mut self.has_begun, true) => (wasted, Flood::Settings),
-            4 => (4 + wasted, Flood::Settings),
+            4 if !std::mem::replace(&mut self.has_begun, true) => (0, Flood::Settings),
+            4 => (4, Flood::Settings),
             6 => (1, Flood::Ping),
             8 => (1, Flood::WindowUpdate),
             9 => (4, Flood::Continuation),
-            _ => (1 + wasted, Flood::Other),
+            _ => (1, Flood::Other),
         }
     }
 }
@@ -390,10 +435,15 @@ mod tests {
         [&[high, middle, low, kind, flags, 0, 0, 0, 1], payload].concat()
     }
 
+    /// What they cost, neighbours of one kind together.
     fn costs_of(pieces: &[&[u8]]) -> (Vec<(u64, Flood)>, u64, bool) {
-        let (mut frames, mut costs) = (Frames::new(), Vec::new());
+        let (mut frames, mut costs) = (Frames::new(), Vec::<(u64, Flood)>::new());
         for piece in pieces {
-            frames.read(piece, |cost, flood| costs.push((cost, flood)));
+            frames.read(piece, |cost, flood| match costs.last_mut() {
+                _ if cost == 0 => {}
+                Some((all, last)) if *last == flood => *all += cost,
+                _ => costs.push((cost, flood)),
+            });
         }
         (costs, frames.heads, frames.head_is_coming)
     }
@@ -413,8 +463,6 @@ mod tests {
         ]
         .concat();
         let expected = vec![
-            (0, Flood::Settings),
-            (0, Flood::Settings),
             (OF_A_REQUEST, Flood::Headers),
             (4, Flood::Data),
             (OF_A_RESET, Flood::Reset),
@@ -429,6 +477,26 @@ mod tests {
         let whole = [&all[..], &frame(9, END_HEADERS, b"y")].concat();
         assert!(!costs_of(&[&whole]).2, "the head has ended");
         assert!(costs_of(&[&whole[..whole.len() - 1]]).2, "but not before its last byte");
+    }
+
+    #[test]
+    fn messages_of_a_few_bytes_may_come_by_the_thousand() {
+        let costs = |len, count| {
+            let all = [super::super::PREFACE, &frame(0, 0, &vec![0; len]).repeat(count)].concat();
+            costs_of(&[&all]).0.iter().map(|(cost, _)| cost).sum::<u64>()
+        };
+        assert!(costs(12, 5000) < PATIENCE_PER_SECOND, "each second");
+        assert!(costs(12, 50_000) < PATIENCE_MAX, "in a rush");
+        assert!(costs(1, 100_000) > PATIENCE_MAX);
+        assert!(costs(0, 1000) > PATIENCE_MAX);
+    }
+
+    #[test]
+    fn what_is_announced_costs_nothing_until_it_comes() {
+        let mut announced = frame(0x42, 0, &[0; 640]);
+        announced[..3].copy_from_slice(&[0xff; 3]);
+        let (costs, ..) = costs_of(&[super::super::PREFACE, &announced]);
+        assert_eq!(costs, [(11, Flood::Other)]);
     }
 
     #[test]

@@ -106,7 +106,7 @@ impl Outgoing {
     pub(in crate::upstream) async fn frame(&mut self, frame: &Frame) -> Result<(), WriteError> {
         let Sending::Body(body) = &mut self.state else { return Err(gone()) };
         match frame {
-            Frame::Data(data) => send(body, data.clone(), false, &mut self.patience, |_| {}).await,
+            Frame::Data(data) => send(body, data.clone(), &mut self.patience).await,
             Frame::Trailers(fields) => {
                 let sent = body.send_trailers(http2::say_trailers(fields));
                 self.state = Sending::Over;

@@ -1,7 +1,7 @@
 //! A client over HTTP/2 that sends the very frames it is told to.
 
 use super::PATIENCE;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 pub(crate) const DATA: u8 = 0;
@@ -103,6 +103,12 @@ impl RawClient {
         self.send(&frame(HEADERS, WHOLE, stream, &get_block(path)));
     }
 
+    /// The next frame, or `None` when none comes within the socket's time.
+    pub(crate) fn next_in_time(&mut self) -> Option<RawFrame> {
+        let waiting = self.stream.fill_buf().ok()?;
+        if waiting.is_empty() { None } else { self.next() }
+    }
+
     /// The next frame, or `None` when the edge has closed.
     pub(crate) fn next(&mut self) -> Option<RawFrame> {
         let mut head = [0; 9];
@@ -170,6 +176,12 @@ impl RawFrame {
     pub(crate) fn error(&self) -> u32 {
         let at = if self.kind == GOAWAY { 4 } else { 0 };
         u32::from_be_bytes(self.payload[at..at + 4].try_into().expect("four bytes"))
+    }
+
+    /// Of SETTINGS: the value of this one.
+    pub(crate) fn setting(&self, id: u16) -> Option<u32> {
+        let entry = self.payload.chunks(6).find(|entry| entry.starts_with(&id.to_be_bytes()))?;
+        Some(u32::from_be_bytes(entry[2..].try_into().expect("four bytes")))
     }
 
     /// Of an answer: indexed in the static table, or three digits in Huffman code behind its name.

@@ -7,6 +7,7 @@
 pub mod authority;
 pub mod body;
 pub mod fields;
+pub mod frames;
 pub mod http2;
 pub mod names;
 pub mod proxy;

@@ -2,6 +2,7 @@
 //! however many they are, and an answer is over only when all of it has left.
 
 use crate::transport::Patience;
+use crate::wire::frames::{CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, Piece};
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -16,14 +17,6 @@ const UNSENT_BYTES_MAX: usize = 512 * 1024;
 /// What a stream hands over at one time, which is a frame: a hundred streams that share a slow line
 /// get their turn before anybody takes them for stalled.
 pub(super) const PIECE_BYTES_MAX: usize = 16 * 1024;
-
-/// Of a frame's head (RFC 9113, section 4.1).
-const HEAD_BYTES: usize = 9;
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 
 /// What of a connection's answers has not left.
 pub(super) struct Outbox {
@@ -154,16 +147,14 @@ impl Drop for Share {
 /// Reads the frames that leave, of which each piece comes once.
 pub(super) struct Leaving {
     outbox: Arc<Outbox>,
-    head: [u8; HEAD_BYTES],
-    head_len: usize,
-    payload_left: usize,
+    frames: Frames,
     /// The frame that is being read is the last of its stream, or of the head that is.
     ends: bool,
 }
 
 impl Leaving {
     pub(super) fn new(outbox: Arc<Outbox>) -> Self {
-        Self { outbox, head: [0; HEAD_BYTES], head_len: 0, payload_left: 0, ends: false }
+        Self { outbox, frames: Frames::default(), ends: false }
     }
 
     /// So much of these parts was taken.
@@ -174,58 +165,30 @@ impl Leaving {
         for part in parts {
             let taken = left.min(part.len());
             left -= taken;
-            self.read(&part[..taken], &mut unsent);
-        }
-    }
-
-    fn read(&mut self, mut bytes: &[u8], unsent: &mut Unsent) {
-        while !bytes.is_empty() {
-            if self.head_len < HEAD_BYTES {
-                let missing = (HEAD_BYTES - self.head_len).min(bytes.len());
-                self.head[self.head_len..][..missing].copy_from_slice(&bytes[..missing]);
-                self.head_len += missing;
-                bytes = &bytes[missing..];
-                if self.head_len < HEAD_BYTES {
-                    return;
-                }
-                self.begin_frame();
+            let mut part = &part[..taken];
+            while let Some(piece) = self.frames.next(&mut part) {
+                self.left(piece, &mut unsent);
             }
-            let payload = self.payload_left.min(bytes.len());
-            self.payload_left -= payload;
-            bytes = &bytes[payload..];
-            self.left(payload, unsent);
         }
     }
 
-    fn begin_frame(&mut self) {
-        let [high, middle, low, kind, flags, ..] = self.head;
-        self.payload_left = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-        match kind {
-            DATA | HEADERS => self.ends = flags & END_STREAM != 0,
-            _ => {}
+    /// This has left, and perhaps a frame with it.
+    fn left(&mut self, Piece { frame, begins, bytes, ends }: Piece, unsent: &mut Unsent) {
+        if begins && matches!(frame.kind, DATA | HEADERS) {
+            self.ends = frame.flags & END_STREAM != 0;
         }
-    }
-
-    /// So much of the payload has left, and perhaps the frame with it.
-    fn left(&mut self, payload: usize, unsent: &mut Unsent) {
-        let [_, _, _, kind, flags, stream @ ..] = self.head;
-        let answer = unsent.by_stream.get_mut(&u32::from_be_bytes(stream));
-        let is_whole = self.payload_left == 0;
-        if is_whole {
-            self.head_len = 0;
-        }
-        let is_last = match kind {
+        let is_last = match frame.kind {
             DATA => true,
-            HEADERS | CONTINUATION => flags & END_HEADERS != 0,
+            HEADERS | CONTINUATION => frame.flags & END_HEADERS != 0,
             _ => return,
         };
-        let Some(answer) = answer else { return };
-        if kind == DATA {
-            let content = payload.min(answer.bytes);
+        let Some(answer) = unsent.by_stream.get_mut(&frame.stream) else { return };
+        if frame.kind == DATA {
+            let content = bytes.min(answer.bytes);
             answer.bytes -= content;
             self.outbox.room.add_permits(content);
         }
-        if is_whole && is_last && self.ends {
+        if ends && is_last && self.ends {
             answer.is_out = true;
             if let Some(waker) = answer.waiting.take() {
                 waker.wake();

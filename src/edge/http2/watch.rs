@@ -7,6 +7,9 @@
 
 use super::outbox::{Leaving, Outbox};
 use crate::metrics::Flood;
+use crate::wire::frames::{
+    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, Piece,
+};
 use bytes::{Buf, BytesMut};
 use pingora::protocols::Stream;
 use std::future::Future;
@@ -46,11 +49,7 @@ const HURRIED_FAREWELL: Duration = Duration::from_millis(200);
 /// How much of what it sends meanwhile is looked for the end.
 const DRAINED_BYTES_MAX: usize = 4 << 20;
 
-/// Of a frame's head (RFC 9113, section 4.1).
-const HEAD_BYTES: usize = 9;
-const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
 /// Content in pieces below this brings hardly more than it costs, which is some microseconds: so many
 /// of them are one unit of cost, so that messages of a few bytes may come by the thousand, and all the
 /// while, but not as fast as somebody can send them.
@@ -173,7 +172,7 @@ pub(super) struct Watched {
     stream: Stream,
     read_before: BytesMut,
     watch: Arc<Watch>,
-    frames: Frames,
+    frames: Coming,
     leaving: Leaving,
     /// The end of the time for reading what it was told last.
     farewell: Option<Pin<Box<Sleep>>>,
@@ -187,7 +186,7 @@ impl Watched {
         watch: Arc<Watch>,
         outbox: Arc<Outbox>,
     ) -> Self {
-        let (frames, leaving, farewell) = (Frames::new(), Leaving::new(outbox), None);
+        let (frames, leaving, farewell) = (Coming::new(), Leaving::new(outbox), None);
         Self { stream, read_before, watch, frames, leaving, farewell, drained_bytes: 0 }
     }
 
@@ -317,12 +316,10 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// Where in a connection's frames the reading is.
-struct Frames {
+/// The frames that come, and what they cost.
+struct Coming {
     preface_left: usize,
-    head: [u8; HEAD_BYTES],
-    head_len: usize,
-    payload_left: usize,
+    frames: frames::Frames,
     /// What the payload is, where it is of no use.
     wasted: Option<Flood>,
     /// Bytes of such payload that have not cost anything yet.
@@ -339,13 +336,11 @@ struct Frames {
     head_ends: bool,
 }
 
-impl Frames {
+impl Coming {
     fn new() -> Self {
         Self {
             preface_left: super::PREFACE.len(),
-            head: [0; HEAD_BYTES],
-            head_len: 0,
-            payload_left: 0,
+            frames: frames::Frames::default(),
             wasted: None,
             wasted_bytes: 0,
             small_data: 0,
@@ -361,40 +356,26 @@ impl Frames {
         let preface = self.preface_left.min(bytes.len());
         self.preface_left -= preface;
         bytes = &bytes[preface..];
-        loop {
-            let payload = self.payload_left.min(bytes.len());
-            self.payload_left -= payload;
-            bytes = &bytes[payload..];
-            if let Some(flood) = self.wasted {
+        while let Some(Piece { frame, begins, bytes, ends }) = self.frames.next(&mut bytes) {
+            if begins {
+                let (cost, flood) = self.begin(frame);
+                costs(cost, flood);
+            } else if let Some(flood) = self.wasted {
                 // Only what came: what was announced costs nothing.
-                self.wasted_bytes += payload;
+                self.wasted_bytes += bytes;
                 costs((self.wasted_bytes / BYTES_WASTED) as u64, flood);
                 self.wasted_bytes %= BYTES_WASTED;
             }
-            if self.payload_left == 0 && self.head_ends {
+            if ends && self.head_ends {
                 (self.head_is_coming, self.head_ends) = (false, false);
             }
-            let missing = (HEAD_BYTES - self.head_len).min(bytes.len());
-            self.head[self.head_len..][..missing].copy_from_slice(&bytes[..missing]);
-            self.head_len += missing;
-            bytes = &bytes[missing..];
-            if self.head_len < HEAD_BYTES {
-                return;
-            }
-            self.head_len = 0;
-            let (cost, flood) = self.begin_frame();
-            costs(cost, flood);
         }
     }
 
     /// A frame's head is there; what the frame costs.
-    fn begin_frame(&mut self) -> (u64, Flood) {
-        let [high, middle, low, kind, flags, ..] = self.head;
-        let len = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-        self.payload_left = len;
-        let is_of_a_head = matches!(kind, 1 | 9);
-        if is_of_a_head {
-            self.heads += u64::from(kind == 1);
+    fn begin(&mut self, Frame { len, kind, flags, .. }: Frame) -> (u64, Flood) {
+        if matches!(kind, HEADERS | CONTINUATION) {
+            self.heads += u64::from(kind == HEADERS);
             self.head_is_coming = true;
             self.head_ends = flags & END_HEADERS != 0;
         }
@@ -404,14 +385,14 @@ impl Frames {
             _ => Some(Flood::Other),
         };
         match kind {
-            0 if flags & END_STREAM == 0 && len == 0 => (4, Flood::Data),
-            0 if flags & END_STREAM == 0 && len < SMALL_DATA_BYTES => {
+            DATA if flags & END_STREAM == 0 && len == 0 => (4, Flood::Data),
+            DATA if flags & END_STREAM == 0 && len < SMALL_DATA_BYTES => {
                 self.small_data = (self.small_data + 1) % SMALL_DATA_FRAMES;
                 (u64::from(self.small_data == 0), Flood::Data)
             }
-            0 => (0, Flood::Data),
-            1 if len > 0 => (OF_A_REQUEST, Flood::Headers),
-            1 => (OF_A_REQUEST + 4, Flood::Headers),
+            DATA => (0, Flood::Data),
+            HEADERS if len > 0 => (OF_A_REQUEST, Flood::Headers),
+            HEADERS => (OF_A_REQUEST + 4, Flood::Headers),
             2 => (1, Flood::Priority),
             3 => (OF_A_RESET, Flood::Reset),
             // Whoever acknowledges what was not sent is sent away by the library.
@@ -420,7 +401,7 @@ impl Frames {
             4 => (4, Flood::Settings),
             6 => (1, Flood::Ping),
             8 => (1, Flood::WindowUpdate),
-            9 => (4, Flood::Continuation),
+            CONTINUATION => (4, Flood::Continuation),
             _ => (1, Flood::Other),
         }
     }
@@ -437,7 +418,7 @@ mod tests {
 
     /// What they cost, neighbours of one kind together.
     fn costs_of(pieces: &[&[u8]]) -> (Vec<(u64, Flood)>, u64, bool) {
-        let (mut frames, mut costs) = (Frames::new(), Vec::<(u64, Flood)>::new());
+        let (mut frames, mut costs) = (Coming::new(), Vec::<(u64, Flood)>::new());
         for piece in pieces {
             frames.read(piece, |cost, flood| match costs.last_mut() {
                 _ if cost == 0 => {}

@@ -2,6 +2,7 @@
 //! over the life of a connection and ends it where there are too many, but shows them to nobody.
 
 use super::Usage;
+use crate::wire::frames::{DATA, END_STREAM, Frames, PADDED, Piece};
 use pingora::protocols::Stream;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,11 +10,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Of a frame's head (RFC 9113, section 4.1).
-const HEAD_BYTES: usize = 9;
-const DATA: u8 = 0;
-const END_STREAM: u8 = 1;
-const PADDED: u8 = 8;
 /// The longest padding, and its length. That there may be a byte beside it makes no odds here.
 const PADDING_BYTES_MAX: usize = 256;
 
@@ -24,37 +20,16 @@ pub(super) struct Watched {
     frames: Frames,
 }
 
-/// Where in a frame the reading is.
-#[derive(Default)]
-struct Frames {
-    head: [u8; HEAD_BYTES],
-    head_len: usize,
-    payload_left: usize,
-}
-
-impl Frames {
-    /// How many of the frames whose heads end in these bytes bring nothing.
-    fn empty_in(&mut self, mut bytes: &[u8]) -> usize {
-        let mut empty = 0;
-        loop {
-            let skipped = self.payload_left.min(bytes.len());
-            self.payload_left -= skipped;
-            let missing = (HEAD_BYTES - self.head_len).min(bytes.len() - skipped);
-            let (of_head, rest) = bytes[skipped..].split_at(missing);
-            self.head[self.head_len..][..missing].copy_from_slice(of_head);
-            self.head_len += missing;
-            if self.head_len < HEAD_BYTES {
-                return empty;
-            }
-            let [high, middle, low, kind, flags, ..] = self.head;
-            let len = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-            let is_padding = flags & PADDED != 0 && len <= PADDING_BYTES_MAX;
-            let is_empty = kind == DATA && flags & END_STREAM == 0 && (len == 0 || is_padding);
-            empty += usize::from(is_empty);
-            (self.head_len, self.payload_left) = (0, len);
-            bytes = rest;
-        }
+/// How many of the frames that begin in these bytes bring nothing.
+fn empty_in(frames: &mut Frames, mut bytes: &[u8]) -> usize {
+    let mut empty = 0;
+    while let Some(Piece { frame, begins, .. }) = frames.next(&mut bytes) {
+        let is_padding = frame.flags & PADDED != 0 && frame.len <= PADDING_BYTES_MAX;
+        let is_nothing = frame.len == 0 || is_padding;
+        let is_empty = frame.kind == DATA && frame.flags & END_STREAM == 0 && is_nothing;
+        empty += usize::from(begins && is_empty);
     }
+    empty
 }
 
 impl Watched {
@@ -71,7 +46,7 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buf))?;
-        let empty = self.frames.empty_in(&buf.filled()[before..]);
+        let empty = empty_in(&mut self.frames, &buf.filled()[before..]);
         if empty > 0 {
             self.usage.got_nothing(empty);
         }
@@ -132,7 +107,7 @@ mod tests {
         .concat();
         for size in 1..=bytes.len() {
             let mut frames = Frames::default();
-            let empty: usize = bytes.chunks(size).map(|part| frames.empty_in(part)).sum();
+            let empty: usize = bytes.chunks(size).map(|part| empty_in(&mut frames, part)).sum();
             assert_eq!(empty, 3, "{size}");
         }
     }

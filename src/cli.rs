@@ -1,7 +1,7 @@
 //! The command line: what can be said on it, and which command answers.
 
 use crate::commands;
-use crate::commands::purge::Door;
+use crate::commands::door::Door;
 use crate::rules::purging::Wish;
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -105,6 +105,25 @@ struct ConfigFile {
     config: PathBuf,
 }
 
+/// The edge that a command is about.
+#[derive(Args)]
+struct RunningEdge {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The edge's admin listener, instead of `server.admin` of the configuration.
+    #[arg(long, value_name = "URL", value_parser = commands::door::admin_address)]
+    admin: Option<String>,
+    /// A file with the operator's token.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl RunningEdge {
+    fn door(self) -> Door {
+        Door { config: self.file.config, admin: self.admin, token_file: self.token_file }
+    }
+}
+
 #[derive(Args)]
 struct Demo {
     /// Where to listen; port 0 takes any free one.
@@ -156,13 +175,7 @@ struct Purge {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    file: ConfigFile,
-    /// The edge's admin listener, instead of `server.admin` of the configuration.
-    #[arg(long, value_name = "URL", value_parser = commands::purge::admin_address)]
-    admin: Option<String>,
-    /// A file with the operator's token.
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    edge: RunningEdge,
 }
 
 impl Purge {
@@ -178,8 +191,7 @@ impl Purge {
             dry_run: self.dry_run,
             wait: self.wait,
         };
-        let (config, admin, token_file) = (self.file.config, self.admin, self.token_file);
-        commands::purge::purge(&wish, &Door { config, admin, token_file }, self.json)
+        commands::purge::purge(&wish, &self.edge.door(), self.json)
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod door;
 pub(crate) mod purge;
 pub(crate) mod run;
 pub(crate) mod store;

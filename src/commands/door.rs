@@ -1,10 +1,16 @@
-//! Where the edge's admin listener is, and the token for it.
+//! The way to a running edge: where its admin listener is, the token for it, and what it answers.
 
 use crate::admin::token;
 use crate::config::{self, Place, Settings, values};
+use http::{Method, Request};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
+/// Longer than the edge takes in any case.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(120);
 
 /// What the command line says about the edge.
 pub(crate) struct Door {
@@ -15,6 +21,12 @@ pub(crate) struct Door {
     pub(crate) token_file: Option<PathBuf>,
 }
 
+/// What the edge has answered.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
 /// All that it takes.
 pub(super) struct Key {
     /// `host:port`.
@@ -22,6 +34,49 @@ pub(super) struct Key {
     pub(super) token: String,
     /// Where the token was found.
     pub(super) source: String,
+}
+
+impl Key {
+    /// Asks the edge for a path, with something in JSON where there is a body.
+    pub(super) fn ask(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&str>,
+    ) -> Result<Answer, String> {
+        let agent = ureq::Agent::config_builder()
+            .timeout_connect(Some(CONNECTED_WITHIN))
+            .timeout_global(Some(ANSWERED_WITHIN))
+            .http_status_as_error(false)
+            // The token goes to the edge alone.
+            .max_redirects(0)
+            .proxy(None)
+            .user_agent(concat!("brim/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .new_agent();
+        let unreachable = |error: ureq::Error| {
+            let why = match error {
+                ureq::Error::Io(error) => error.to_string(),
+                error => error.to_string(),
+            };
+            format!("no answer from the edge's admin listener at {}: {why}", self.admin)
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.admin))
+            .header("Authorization", format!("Bearer {}", self.token));
+        let answered = match body {
+            Some(body) => {
+                let request = request.header("Content-Type", "application/json");
+                agent.run(request.body(body).map_err(|error| error.to_string())?)
+            }
+            None => agent.run(request.body(()).map_err(|error| error.to_string())?),
+        };
+        let mut response = answered.map_err(unreachable)?;
+        let status = response.status().as_u16();
+        let body = response.body_mut().read_to_string().map_err(unreachable)?;
+        Ok(Answer { status, body })
+    }
 }
 
 impl Door {

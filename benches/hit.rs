@@ -6,14 +6,13 @@
 use brim::access_log::AccessLog;
 use brim::admin::gatekeeper::Gatekeeper;
 use brim::config::{self, Settings};
-use brim::edge::Edge;
+use brim::edge::Door;
 use brim::engine::{Engine, Event, Found, Order, Request, Ticket};
 use brim::metrics::Metrics;
 use brim::rules::cache_control::Demands;
 use brim::rules::key::Key;
 use brim::rules::policy;
 use brim::rules::purging::{self, Shares, Wish};
-use brim::rules::site::SiteMap;
 use brim::upstream::PurgeWay;
 use brim::wire::HeadLimits;
 use brim::wire::request::{Parser, RequestHead};
@@ -77,9 +76,8 @@ fn answer_a_hit(bencher: divan::Bencher, len: usize) {
     let (log, _writer) = AccessLog::open(&config::AccessLog::Off, metrics).expect("a log");
     let settings = Arc::new(settings(origin(len)));
     let engine = Engine::new(&settings, None, None, log.metrics().clone()).expect("an engine");
-    let sites = Arc::new(SiteMap::new(&settings.sites));
     let gatekeeper = Arc::new(Gatekeeper::new(None, log.metrics().clone()));
-    let edge = Edge::new(settings, engine, sites, gatekeeper, log, None, TaskTracker::new());
+    let edge = Door::new(settings, engine, gatekeeper, log, None, TaskTracker::new());
     let edge = Arc::new(edge);
     let (mut client, server) = tokio::io::duplex(2 * 1024 * 1024);
     let (_stop, stopping) = watch::channel(false);
@@ -118,8 +116,10 @@ fn look_up(bencher: divan::Bencher, rules: usize) {
     let site = &settings.sites[0];
     let mut key = Key::default();
     key.write(site, head.authority(), head.target(), 80);
+    let configured = &engine.configured();
     let request = Request {
         head: &head,
+        configured,
         site,
         key: &key,
         additions: Vec::new(),
@@ -135,16 +135,16 @@ fn look_up(bencher: divan::Bencher, rules: usize) {
         runtime.block_on(fetched(ticket));
     }
     // Later than the object, so that it has to be compared with them, once.
-    let sites = SiteMap::new(&settings.sites);
     for number in 0..rules {
         let name = |begin: &str| vec![format!("{begin}{number}")];
         let wish = match number % 2 {
             0 => Wish { prefixes: name("http://www.example.com/"), ..Wish::default() },
             _ => Wish { tags: name("tag-"), ..Wish::default() },
         };
-        let targets = &purging::targets(&wish, &sites).expect("a good wish");
+        let targets = &purging::targets(&wish, configured.sites()).expect("a good wish");
         let (wish, shares) = (&wish, &Shares::default());
-        let order = Order { wish, targets, shares, by: "bench", way: &PurgeWay::default() };
+        let (by, way) = ("bench", &PurgeWay::default());
+        let order = Order { wish, targets, shares, configured, by, way };
         runtime.block_on(engine.purge(&order));
     }
     assert_eq!(rules == 0, metrics.text().contains("brim_purge_rules 0\n"));

@@ -184,6 +184,12 @@ impl AccessLog {
         &self.metrics
     }
 
+    /// The same log, of requests that are counted elsewhere.
+    #[must_use]
+    pub fn counting_in(&self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self.clone() }
+    }
+
     /// Begins a line that is written when it is dropped, however that comes about.
     pub fn begin(&self, record: Record) -> Recording<'_> {
         Recording { log: self, record }

@@ -9,6 +9,7 @@
 //! | `GET /purges`, `GET /purges/{id}` | the receipts, `?limit=` |
 //! | `GET /objects` | what is stored, `?prefix=`, `?tag=` or `?host=`, and `limit=` |
 //! | `GET /origins` | how the origins and their servers are, and why |
+//! | `POST /reload` | reads the configuration again: what has changed; 422: everything that is wrong with it |
 //!
 //! The first three are open, the others need the operator's token, and answer in JSON. HEAD is
 //! answered like GET. What a client may cost is bounded: connections, and the time to bring a
@@ -22,12 +23,12 @@ mod origins;
 mod places;
 mod purges;
 mod query;
+pub mod reload;
 pub mod token;
 mod wish;
 
 use crate::engine::Engine;
 use crate::metrics::Metrics;
-use crate::rules::site::SiteMap;
 use crate::store::disk::{Disk, Health};
 use crate::upstream::{HOPS, PurgeWay, WAY};
 use answer::Answer;
@@ -40,6 +41,7 @@ use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use places::Places;
 use query::Query;
+use reload::Reloads;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::task::TaskTracker;
@@ -56,15 +58,15 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 const ROUTES: &str = "There is nothing here. What there is: /healthz, /readyz, /metrics, and with \
                       the operator's token POST /purge, /purges, /purges/{id}, /objects, \
-                      /origins\n";
+                      /origins, POST /reload\n";
 
 /// What the operator may ask.
 pub struct Admin {
     metrics: Arc<Metrics>,
     engine: Arc<Engine>,
-    sites: Arc<SiteMap>,
     gatekeeper: Arc<Gatekeeper>,
     disk: Option<Arc<Disk>>,
+    reloads: Reloads,
     /// `true` once shutdown has begun.
     stopping: ShutdownWatch,
     places: Places,
@@ -92,6 +94,7 @@ enum Guarded {
     Receipt(String),
     Objects,
     Origins,
+    Reload,
 }
 
 impl Route {
@@ -104,6 +107,7 @@ impl Route {
             "/purges" => Self::Guarded(Guarded::Purges),
             "/objects" => Self::Guarded(Guarded::Objects),
             "/origins" => Self::Guarded(Guarded::Origins),
+            "/reload" => Self::Guarded(Guarded::Reload),
             _ => {
                 let id = path.strip_prefix("/purges/")?;
                 let is_one = !id.is_empty() && !id.contains('/');
@@ -114,7 +118,11 @@ impl Route {
 
     /// The methods as Allow lists them.
     fn allowed(&self) -> &'static str {
-        if matches!(self, Self::Guarded(Guarded::Purge)) { "POST" } else { "GET, HEAD" }
+        if matches!(self, Self::Guarded(Guarded::Purge | Guarded::Reload)) {
+            "POST"
+        } else {
+            "GET, HEAD"
+        }
     }
 
     fn takes(&self, method: &Method) -> bool {
@@ -127,14 +135,14 @@ impl Admin {
     pub fn new(
         metrics: Arc<Metrics>,
         engine: Arc<Engine>,
-        sites: Arc<SiteMap>,
         gatekeeper: Arc<Gatekeeper>,
         disk: Option<Arc<Disk>>,
+        reloads: Reloads,
         stopping: ShutdownWatch,
         running: TaskTracker,
     ) -> Self {
         let places = Places::new(CONNECTIONS_MAX);
-        Self { metrics, engine, sites, gatekeeper, disk, stopping, places, running }
+        Self { metrics, engine, gatekeeper, disk, reloads, stopping, places, running }
     }
 
     /// It takes requests also without its disk, and has what is stored to give without its origins:
@@ -145,7 +153,7 @@ impl Admin {
             Some(Health::Recovering) => "recovering: disk\n".to_owned(),
             Some(Health::Degraded(reason)) => format!("degraded: disk: {reason}\n"),
         };
-        let origins = self.engine.upstream().troubles();
+        let origins = self.engine.configured().upstream().troubles();
         let origins = origins.iter().map(|trouble| format!("degraded: {trouble}\n"));
         std::iter::once("ready\n".to_owned()).chain([disk]).chain(origins).collect()
     }
@@ -217,7 +225,8 @@ impl Admin {
     }
 
     async fn answer_operator(&self, asked: &mut Asked<'_>, route: Guarded) -> Answer {
-        let (engine, sites, query) = (&self.engine, &self.sites, asked.query());
+        let (engine, query) = (&self.engine, asked.query());
+        let configured = engine.configured();
         match route {
             Guarded::Purge => match Query::parse(query, &[]) {
                 Err(message) => Answer::error(400, &message),
@@ -227,14 +236,15 @@ impl Admin {
                         let told = |name| asked.head.fields.first(name);
                         let way = PurgeWay::told(told(HOPS), told(WAY));
                         let asked = purges::Asked { body: &body, way, peer: asked.peer };
-                        purges::purge(engine, sites, asked, || self.why_volatile()).await
+                        purges::purge(engine, configured, asked, || self.why_volatile()).await
                     }
                 },
             },
             Guarded::Purges => purges::list(engine, query),
             Guarded::Receipt(id) => purges::one(engine, &id, query),
-            Guarded::Objects => objects::list(engine, sites, query).await,
+            Guarded::Objects => objects::list(engine, configured.sites(), query).await,
             Guarded::Origins => origins::list(engine, query),
+            Guarded::Reload => reload::reload(&self.reloads, query).await,
         }
     }
 }

@@ -23,6 +23,7 @@ Examples:
   brim check --config edge.toml        everything that is wrong with a configuration, at once
   brim run --config edge.toml          serve
   brim purge --tag news                have the running edge forget what has this tag
+  brim reload                          have it apply its configuration again
 
 Exit codes: 0 good, 1 failed, 2 wrong usage."
 )]
@@ -36,7 +37,8 @@ enum Command {
     /// Serve what a configuration says.
     #[command(after_help = "\
 SIGTERM and SIGINT stop it: no new connections, running requests finish (at most
-`server.shutdown_timeout`), then it exits with 0. A second signal does not wait.
+`server.shutdown_timeout`), then it exits with 0. A second signal does not wait. SIGHUP applies the
+file again, as `brim reload` does.
 
 Example:
   brim run --config /etc/brim/edge.toml")]
@@ -73,6 +75,19 @@ Examples:
   brim purge --host www.example.com --wait
   brim purge --all --admin http://10.0.0.2:9180 --token-file admin.token")]
     Purge(Purge),
+    /// Have a running edge apply its configuration again.
+    ///
+    /// No request, no connection and nothing of the cache is lost. What has changed is printed, and what
+    /// needs a restart; a configuration that is not good changes nothing, and everything that is wrong
+    /// with it is printed. The edge reads the file that it was started with.
+    #[command(after_help = "\
+The token: --token-file, else the environment's BRIM_ADMIN_TOKEN, else `server.admin_token_file`.
+
+Examples:
+  brim reload
+  brim check && brim reload
+  brim reload --admin http://10.0.0.2:9180 --token-file admin.token")]
+    Reload(RunningEdge),
     /// Look into the folder of the disk tier.
     ///
     /// Nothing is changed and nothing is claimed: the edge that uses the folder may go on running.
@@ -273,6 +288,7 @@ pub fn main() -> ExitCode {
             commands::demo::demo(doors, demo.origin)
         }
         Command::Purge(purge) => purge.run(),
+        Command::Reload(edge) => commands::reload::reload(&edge.door()),
         Command::Store { command } => match command {
             Store::Stat { folder, json } => commands::store::stat(&folder.path, json),
             Store::Verify { folder } => commands::store::verify(&folder.path),

@@ -4,5 +4,6 @@ pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod door;
 pub(crate) mod purge;
+pub(crate) mod reload;
 pub(crate) mod run;
 pub(crate) mod store;

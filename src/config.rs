@@ -5,21 +5,27 @@
 //! collects every problem instead of stopping at the first, `values` reads single values.
 
 mod certificate;
+mod changes;
 mod file;
 mod hsts;
 mod origin;
 mod pem;
+mod restart;
 mod section;
 pub mod values;
+mod watched;
 
 pub use certificate::{Certificate, ClientAuth, Identity, Tls, Unusable};
+pub use changes::{Change, Document};
 pub use hsts::Hsts;
 pub use origin::{
     Balance, ClientCertificate, Ejection, Fallback, HealthCheck, Http2, Origin, OriginServer,
     OriginTls, Place,
 };
+pub use restart::keep_what_needs_restart;
 pub use section::Problem;
 pub(crate) use section::nearest;
+pub use watched::Watched;
 
 use crate::wire::HeadLimits;
 use ipnet::IpNet;
@@ -69,6 +75,8 @@ pub struct Server {
     pub tls: Tls,
     /// Proxies whose word about the client is taken.
     pub trusted_proxies: Vec<IpNet>,
+    /// The file is applied again when it changes.
+    pub reload_on_change: bool,
     /// How long running requests may take to finish at shutdown.
     pub shutdown_timeout: Duration,
     /// `[server.limits]`
@@ -281,6 +289,8 @@ pub struct Rule {
 pub struct Checked {
     /// `None` when `problems` holds an error.
     pub settings: Option<Settings>,
+    /// What the file says, in its own words.
+    pub document: Document,
     /// Errors and warnings, in the order of the file.
     pub problems: Vec<Problem>,
 }

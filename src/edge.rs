@@ -1,6 +1,6 @@
 //! The front door: bytes in, answers out, and nothing about caching.
 //!
-//! `door` lets connections in: `proxy_protocol` tells who is behind a balancer, `tls` secures them,
+//! `door` lets connections in, and has the `current` configuration for each request: `proxy_protocol` tells who is behind a balancer, `tls` secures them,
 //! `guards` bound what one client may have of them and of requests, and idle ones in their `seats` give
 //! way. `connection` (with `http1`) and `http2` read requests off them and know how each is answered,
 //! as a `client`. `route` finds its way: `serve` answers it out of the cache in the `shape` that each
@@ -12,6 +12,7 @@ mod again;
 mod client;
 mod connection;
 mod content;
+mod current;
 mod door;
 mod guards;
 mod http1;
@@ -29,5 +30,5 @@ mod tls;
 mod tunnel;
 mod upload;
 
-pub use door::Edge;
+pub use door::Door;
 pub use tls::Tls;

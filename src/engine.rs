@@ -3,7 +3,7 @@
 //!
 //! `lookup` decides which of the answers, `fill` fetches, `in_flight` knows who is fetching what,
 //! `arrival` is a content on its way to its readers, `spill` takes it to the disk where memory cannot
-//! hold it, `object` and `body` are what is stored, `stored_form` is how the disk keeps it, `tiers`
+//! hold it, `configured` is what may change while all of it runs, `object` and `body` are what is stored, `stored_form` is how the disk keeps it, `tiers`
 //! moves it between memory and disk, `purge` makes it forgotten, `parents` has that done by parents,
 //! `notes` remembers for a while what
 //! is not worth waiting for.
@@ -11,6 +11,7 @@
 mod arrival;
 mod body;
 mod compare;
+mod configured;
 mod fill;
 mod held;
 mod in_flight;
@@ -30,6 +31,7 @@ mod tiers;
 
 pub use arrival::{ArrivalReader, ReadEnd};
 pub use body::{PIECES_MAX, Pieces};
+pub use configured::Configured;
 pub use held::{Held, Preview};
 pub use in_flight::{Answer, Event, Ticket, Verdict};
 pub use lookup::{Found, Request};
@@ -41,6 +43,7 @@ pub use stored_form::{Kept, KeptBody, is_gone, read, read_left};
 
 use crate::config::Settings;
 use crate::metrics::{CacheReport, Metrics};
+use crate::permits;
 use crate::rules::conditional;
 use crate::rules::key::Key;
 use crate::rules::loops::Identity;
@@ -54,7 +57,7 @@ use in_flight::InFlight;
 use ledger::Ledger;
 use notes::Notes;
 use object::Variants;
-use parents::Parents;
+use parents::{Bookkeeping, Parents};
 use pinned::Pinned;
 use receipts::Receipts;
 use std::io;
@@ -62,7 +65,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 use sweep::Sweep;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// One object takes at most this share of the memory.
 const OBJECT_SHARE: u64 = 4;
@@ -78,12 +81,13 @@ const STORED_EIGHTHS: u64 = 6;
 /// The cache.
 pub struct Engine {
     identity: Identity,
-    upstream: Upstream,
+    /// What the settings say that are in force.
+    current: watch::Sender<Arc<Configured>>,
     store: Store<Variants>,
     in_flight: InFlight,
     notes: Notes,
     receipts: Receipts,
-    parents: Parents,
+    bookkeeping: Bookkeeping,
     last_purge: AtomicU64,
     sweep: Sweep,
     pinned: Arc<Pinned>,
@@ -117,22 +121,21 @@ impl Engine {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let upstream = Upstream::new(&settings.origins, token, metrics.clone())?;
+        let parents = Parents::of(&upstream);
         let engine = Arc::new(Self {
             identity: Identity::new(random),
-            parents: Parents::of(&upstream),
-            upstream,
+            current: watch::Sender::new(Configured::new(settings, upstream, parents)),
             store,
             in_flight: InFlight::new(purges.clone()),
             notes: Notes::new(purges),
             receipts: Receipts::default(),
+            bookkeeping: Bookkeeping::default(),
             last_purge: AtomicU64::new(0),
             sweep: Sweep::default(),
             pinned,
             arriving: Ledger::new(bytes / ARRIVING_SHARE),
             object_bytes_max: bytes / OBJECT_SHARE,
-            fills: Arc::new(Semaphore::new(
-                settings.server.limits.fills.min(Semaphore::MAX_PERMITS),
-            )),
+            fills: permits::semaphore(settings.server.limits.fills),
             moves: Semaphore::new(MOVES_MAX),
             metrics: metrics.clone(),
         });
@@ -144,7 +147,8 @@ impl Engine {
         });
         let probed = Arc::downgrade(&engine);
         metrics.set_origins_probe(move || {
-            probed.upgrade().map_or_else(Vec::new, |engine| engine.upstream.gauges())
+            let gauges = |engine: Arc<Self>| engine.configured().upstream.gauges();
+            probed.upgrade().map_or_else(Vec::new, gauges)
         });
         Ok(engine)
     }
@@ -152,11 +156,6 @@ impl Engine {
     /// This server, as those upstream get to know it; another one with each start.
     pub fn identity(&self) -> &Identity {
         &self.identity
-    }
-
-    /// Connections to the origins, for what is not the cache's.
-    pub fn upstream(&self) -> &Upstream {
-        &self.upstream
     }
 
     /// The number of this moment: what is purged later has a larger one.

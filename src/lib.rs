@@ -19,7 +19,7 @@
 //!
 //! `admin` answers the operator meanwhile. `config` is what `edge.toml` says. Imports run down this
 //! list only: `cli`, `commands`, `server`, `demo`, `edge`, `admin`, `engine`, `store`, `upstream`,
-//! `access_log`, `metrics`, `transport`, `rules`, `config`, `outcome`, `survive`, `wire`.
+//! `access_log`, `metrics`, `transport`, `rules`, `config`, `outcome`, `permits`, `survive`, `wire`.
 
 pub mod access_log;
 pub mod admin;
@@ -31,6 +31,7 @@ pub mod edge;
 pub mod engine;
 pub mod metrics;
 pub mod outcome;
+pub mod permits;
 pub mod rules;
 pub mod server;
 pub mod store;

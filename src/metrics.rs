@@ -3,10 +3,14 @@
 //! Labels come from closed sets that are known at the start: sites and origins of the
 //! configuration, kinds of outcomes, classes of statuses. Every series therefore exists, at 0,
 //! before the first request, and whoever counts has its handle already: no look-up by name.
+//!
+//! `Metrics` is the view of one configuration, by whose positions sites and origins are counted. Another
+//! configuration has another view of the same series: what has the same name is counted on.
 
 mod clients;
 mod floods;
 mod origins;
+mod reloads;
 mod tls;
 
 pub use clients::{Closed, Limit, Refused};
@@ -17,14 +21,15 @@ pub use tls::Handshake;
 use crate::outcome::Outcome;
 use clients::ClientSeries;
 use floods::FloodSeries;
-use origins::{OriginSeries, ServerSeries};
+use origins::{OriginFamilies, OriginSeries, ServerSeries};
 use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
+use reloads::ReloadSeries;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tls::TlsSeries;
 
 /// Upper bounds in seconds: from an answer out of memory to a long download.
@@ -60,7 +65,7 @@ impl PurgeKind {
 /// Tells how the cache is.
 type CacheProbe = Box<dyn Fn() -> CacheReport + Send + Sync>;
 
-/// Tells how the origins are, in their order.
+/// Tells how the origins are that there are now.
 type OriginsProbe = Box<dyn Fn() -> Vec<OriginGauges> + Send + Sync>;
 
 /// How the cache is.
@@ -114,24 +119,28 @@ struct DiskSeries {
     degraded: IntGauge,
 }
 
-/// Everything that is counted.
+/// Everything that is counted, as one configuration numbers its sites and origins.
+#[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
+    requests_by_site: IntCounterVec,
     /// No site's first, then by position; inside by `Outcome::index`.
     requests: Vec<[IntCounter; Outcome::LABELS.len()]>,
     request_seconds: Histogram,
     clients: ClientSeries,
+    origin_requests_by_class: IntCounterVec,
     /// By position; inside as in `STATUS_CLASSES`.
     origin_requests: Vec<[IntCounter; STATUS_CLASSES.len()]>,
     origin_seconds: Histogram,
     /// By position.
     origins: Vec<OriginSeries>,
-    origins_probe: OnceLock<OriginsProbe>,
+    origin_families: OriginFamilies,
+    origins_probe: Arc<OnceLock<OriginsProbe>>,
     cache_bytes: IntGaugeVec,
     cache_objects: IntGaugeVec,
     evictions_by_tier: IntCounterVec,
     evictions: IntCounter,
-    disk: OnceLock<DiskSeries>,
+    disk: Arc<OnceLock<DiskSeries>>,
     coalesced: IntCounter,
     fills_in_flight: IntGauge,
     /// By `PurgeKind`.
@@ -141,9 +150,10 @@ pub struct Metrics {
     admin_denied: IntCounter,
     panics: IntCounter,
     http2_floods: FloodSeries,
-    cache_probe: OnceLock<CacheProbe>,
+    cache_probe: Arc<OnceLock<CacheProbe>>,
     purge_rules: IntGauge,
     tls: TlsSeries,
+    reloads: ReloadSeries,
 }
 
 impl Metrics {
@@ -186,26 +196,21 @@ impl Metrics {
             &["result"],
         );
         let clients = ClientSeries::of(&registry, sites);
-        let sites = std::iter::once(NO_SITE).chain(sites.iter().map(String::as_str));
+        let origin_families = OriginFamilies::new(&registry, origins);
         Arc::new(Self {
-            requests: sites
-                .map(|site| Outcome::LABELS.map(|label| requests.with_label_values(&[site, label])))
-                .collect(),
+            requests: of_sites(&requests, sites),
+            requests_by_site: requests,
             request_seconds: histogram(
                 &registry,
                 "brim_request_seconds",
                 "From the arrival of a request's head to the last byte of the answer.",
             ),
             clients,
-            origin_requests: origins
-                .iter()
-                .map(|origin| {
-                    STATUS_CLASSES
-                        .map(|class| origin_requests.with_label_values(&[&*origin.name, class]))
-                })
-                .collect(),
-            origins: OriginSeries::of(&registry, origins),
-            origins_probe: OnceLock::new(),
+            origin_requests: of_origins(&origin_requests, origins),
+            origin_requests_by_class: origin_requests,
+            origins: origin_families.series(origins),
+            origin_families,
+            origins_probe: Arc::default(),
             origin_seconds: histogram(
                 &registry,
                 "brim_origin_seconds",
@@ -213,7 +218,7 @@ impl Metrics {
             ),
             evictions: evictions.with_label_values(&["memory"]),
             evictions_by_tier: evictions,
-            disk: OnceLock::new(),
+            disk: Arc::default(),
             coalesced: registered(
                 &registry,
                 IntCounter::new(
@@ -247,7 +252,7 @@ impl Metrics {
                 IntCounter::new("brim_panics_total", "Bugs that ended what they happened in."),
             ),
             http2_floods: FloodSeries::of(&registry),
-            cache_probe: OnceLock::new(),
+            cache_probe: Arc::default(),
             purge_rules: registered(
                 &registry,
                 IntGauge::new(
@@ -259,7 +264,21 @@ impl Metrics {
             cache_bytes,
             cache_objects,
             tls: TlsSeries::new(&registry),
+            reloads: ReloadSeries::of(&registry),
             registry,
+        })
+    }
+
+    /// The view of another configuration, with names in the order of its positions. Whatever else is
+    /// counted is the same in both.
+    #[must_use]
+    pub fn reconfigured(&self, sites: &[String], origins: &[OriginNames]) -> Arc<Self> {
+        Arc::new(Self {
+            requests: of_sites(&self.requests_by_site, sites),
+            origin_requests: of_origins(&self.origin_requests_by_class, origins),
+            origins: self.origin_families.series(origins),
+            clients: self.clients.of_other_sites(sites),
+            ..self.clone()
         })
     }
 
@@ -381,14 +400,23 @@ impl Metrics {
         self.tls.reloaded(is_good);
     }
 
-    /// What the certificates are called, and who is asked how long each is good, in seconds, before it
+    /// Who is asked what the certificates are called, and how long each is good, in seconds, before it
     /// is told. The first stays.
     pub fn set_certificates_probe(
         &self,
-        names: &[String],
-        probe: impl Fn() -> Vec<i64> + Send + Sync + 'static,
+        probe: impl Fn() -> Vec<(String, i64)> + Send + Sync + 'static,
     ) {
-        self.tls.set_certificates(names, Box::new(probe));
+        self.tls.set_certificates(Box::new(probe));
+    }
+
+    /// Another configuration was asked for. Whether it could be used.
+    pub fn reloaded(&self, is_good: bool) {
+        self.reloads.reloaded(is_good);
+    }
+
+    /// The configuration that is in force was read now.
+    pub fn configuration_loaded(&self, now: SystemTime) {
+        self.reloads.loaded(now);
     }
 
     /// Somebody did not bring the operator's token.
@@ -460,7 +488,7 @@ impl Metrics {
             self.heed(&probe());
         }
         if let Some(probe) = self.origins_probe.get() {
-            self.origins.iter().zip(probe()).for_each(|(series, gauges)| series.heed(&gauges));
+            self.origin_families.heed(&probe());
         }
         self.tls.heed();
         // Only a family without a name or a series is an error, and `gather` leaves such out.
@@ -483,6 +511,25 @@ impl DiskSeries {
             counter.inc_by(told.saturating_sub(counter.get()));
         }
     }
+}
+
+fn of_sites(
+    requests: &IntCounterVec,
+    sites: &[String],
+) -> Vec<[IntCounter; Outcome::LABELS.len()]> {
+    let sites = std::iter::once(NO_SITE).chain(sites.iter().map(String::as_str));
+    let of_site = |site| Outcome::LABELS.map(|label| requests.with_label_values(&[site, label]));
+    sites.map(of_site).collect()
+}
+
+fn of_origins(
+    requests: &IntCounterVec,
+    origins: &[OriginNames],
+) -> Vec<[IntCounter; STATUS_CLASSES.len()]> {
+    let of_origin = |origin: &OriginNames| {
+        STATUS_CLASSES.map(|class| requests.with_label_values(&[&*origin.name, class]))
+    };
+    origins.iter().map(of_origin).collect()
 }
 
 fn set(gauge: &IntGauge, value: u64) {

@@ -5,20 +5,27 @@
 //! of Pingora's, because Pingora waits a fixed time after it and then drops what still runs; ours
 //! ends when the last request has, or when its time is over. The operator's listener is stopped by
 //! Pingora's signal, which comes after that, and nobody waits for its connections.
+//!
+//! `reload` has another configuration take the place of the one in force.
+
+mod reload;
+
+pub use reload::{ConfigFile, HeedLog};
 
 use crate::access_log::AccessLog;
 use crate::admin::Admin;
 use crate::admin::gatekeeper::Gatekeeper;
+use crate::admin::reload::{Reloads, Wish};
 use crate::config::{DiskCache, Settings};
-use crate::edge::{Edge, Tls};
+use crate::edge::{Door, Tls};
 use crate::engine::Engine;
 use crate::metrics::Metrics;
-use crate::rules::site::SiteMap;
 use crate::store::disk::local::LocalFolder;
 use crate::store::disk::{Disk, Options};
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
 use pingora::listeners::ListenerConfig;
+use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{
@@ -27,13 +34,14 @@ use pingora::server::{
 use pingora::services::Service as PingoraService;
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service as ListeningService;
+use reload::{Reloader, Reloading};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 /// A connection that was accepted is counted by its own task. The task needs a moment to start.
@@ -47,19 +55,27 @@ pub struct Brim {
     server: Server,
     running: TaskTracker,
     stop: watch::Sender<bool>,
-    shutdown_timeout: Duration,
+    shutdown_timeout: watch::Sender<Duration>,
     /// How many there may be from clients.
     connections: usize,
     /// The cache's disk tier, to be closed when everything has ended.
     disk: Option<Arc<Disk>>,
     /// What the operator's listener tells of.
     cache: Option<Cache>,
+    /// What the configuration is about.
+    entrance: Option<Entrance>,
 }
 
 struct Cache {
     engine: Arc<Engine>,
-    sites: Arc<SiteMap>,
     gatekeeper: Arc<Gatekeeper>,
+}
+
+/// The way in, which another configuration may change.
+struct Entrance {
+    door: Arc<Door>,
+    reloads: Reloads,
+    wishes: mpsc::Receiver<Wish>,
 }
 
 impl Brim {
@@ -79,10 +95,11 @@ impl Brim {
             server: Server::new_with_opt_and_conf(None, conf),
             running: TaskTracker::new(),
             stop: watch::Sender::new(false),
-            shutdown_timeout,
+            shutdown_timeout: watch::Sender::new(shutdown_timeout),
             connections: 0,
             disk: None,
             cache: None,
+            entrance: None,
         }
     }
 
@@ -100,8 +117,7 @@ impl Brim {
         let settings = Arc::new(settings);
         let token = gatekeeper.token().map(str::to_owned);
         let engine = Engine::new(&settings, token, self.disk.clone(), log.metrics().clone())?;
-        self.server.add_service(background_service("parents", Reminder(engine.clone())));
-        let sites = Arc::new(SiteMap::new(&settings.sites));
+        self.server.add_service(background_service("upstream", Upkeep(engine.clone())));
         let (running, keeper) = (self.running.clone(), Arc::new(gatekeeper.of_another_door()));
         let tls = Tls::open(&settings, log.metrics().clone())?;
         if let Some(tls) = &tls {
@@ -109,17 +125,28 @@ impl Brim {
             service.threads = Some(1);
             self.server.add_service(service);
         }
-        let edge = Edge::new(settings, engine.clone(), sites.clone(), keeper, log, tls, running);
-        if engine.upstream().has_checks() {
-            self.server.add_service(background_service("checks", Checks(engine.clone())));
-        }
-        self.cache = Some(Cache { engine, sites, gatekeeper });
-        let (service, bound) = Bound::new("edge", edge, &addresses, Some(self.drain()))?;
-        if let Some(edge) = service.service.app_logic() {
-            edge.is_bound_to(&bound);
-        }
+        let door = Arc::new(Door::new(settings, engine.clone(), keeper, log, tls, running));
+        self.cache = Some(Cache { engine, gatekeeper });
+        let app = SharedDoor(door.clone());
+        let (service, bound) = Bound::new("edge", app, &addresses, Some(self.drain()))?;
+        door.is_bound_to(&bound);
         self.server.add_service(service);
+        let (reloads, wishes) = Reloads::new();
+        self.entrance = Some(Entrance { door, reloads, wishes });
         Ok(bound)
+    }
+
+    /// Has the edge apply its file again when somebody asks for that. `heed_log` is told what it says
+    /// about the log.
+    pub fn add_reloading(&mut self, file: ConfigFile, metrics: Arc<Metrics>, heed_log: HeedLog) {
+        let Some(entrance) = &mut self.entrance else { return };
+        // Nobody else fulfils wishes.
+        let wishes = std::mem::replace(&mut entrance.wishes, Reloads::new().1);
+        let (door, shutdown_timeout) = (entrance.door.clone(), self.shutdown_timeout.clone());
+        let reloader = Reloader { file, door, metrics, shutdown_timeout, heed_log, wishes };
+        let mut service = background_service("reloads", Reloading::new(reloader));
+        service.threads = Some(1);
+        self.server.add_service(service);
     }
 
     /// Adds the operator's listener, after the edge that it tells of; where its socket came to be
@@ -129,12 +156,14 @@ impl Brim {
         address: SocketAddr,
         metrics: Arc<Metrics>,
     ) -> io::Result<SocketAddr> {
-        let Some(Cache { engine, sites, gatekeeper }) = self.cache.take() else {
+        let (Some(Cache { engine, gatekeeper }), Some(Entrance { reloads, .. })) =
+            (self.cache.take(), &self.entrance)
+        else {
             return Err(io::Error::other("there is no edge to tell of"));
         };
-        let (disk, stopping) = (self.disk.clone(), self.stop.subscribe());
-        let app =
-            Admin::new(metrics, engine, sites, gatekeeper, disk, stopping, self.running.clone());
+        let (disk, reloads) = (self.disk.clone(), reloads.clone());
+        let (stopping, running) = (self.stop.subscribe(), self.running.clone());
+        let app = Admin::new(metrics, engine, gatekeeper, disk, reloads, stopping, running);
         let (mut admin, bound) = Bound::new("admin", app, &[address], None)?;
         admin.service.threads = Some(1);
         self.server.add_service(admin);
@@ -170,6 +199,7 @@ impl Brim {
             stop: self.stop,
             running: self.running,
             shutdown_timeout: self.shutdown_timeout,
+            reloads: self.entrance.map(|entrance| entrance.reloads),
         };
         self.server.run(RunArgs { shutdown_signal: Box::new(signals) });
         if let Some(disk) = self.disk {
@@ -201,16 +231,33 @@ fn listen(address: &SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Goes on with what the last run has left to be done, without being asked.
-struct Reminder(Arc<Engine>);
+/// What is done about origins without being asked: goes on with what the last run has left, and checks
+/// their servers, also while the last requests finish.
+struct Upkeep(Arc<Engine>);
 
 #[async_trait]
-impl BackgroundService for Reminder {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
+impl BackgroundService for Upkeep {
+    async fn start(&self, mut pingora_stop: ShutdownWatch) {
+        let Self(engine) = self;
         tokio::select! {
-            () = self.0.remind_parents() => {}
-            _ = shutdown.changed() => {}
+            () = engine.remind_parents() => {}
+            () = engine.check_servers() => {}
+            _ = pingora_stop.changed() => {}
         }
+    }
+}
+
+/// The door, which is not the service's alone.
+struct SharedDoor(Arc<Door>);
+
+#[async_trait]
+impl ServerApp for SharedDoor {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        self.0.process_new(stream, shutdown).await
     }
 }
 
@@ -279,20 +326,6 @@ impl<A: ServerApp + Send + Sync + 'static> PingoraService for Bound<A> {
     }
 }
 
-/// The checks of origin servers. They go on while the last requests finish.
-struct Checks(Arc<Engine>);
-
-#[async_trait]
-impl BackgroundService for Checks {
-    async fn start(&self, mut pingora_stop: ShutdownWatch) {
-        let Self(engine) = self;
-        tokio::select! {
-            () = engine.upstream().check_servers() => {}
-            _ = pingora_stop.changed() => {}
-        }
-    }
-}
-
 /// Looks at the files of certificates. Reading them blocks nobody else: the service has a thread of
 /// its own.
 struct Certificates(Arc<Tls>);
@@ -312,30 +345,39 @@ struct Signals {
     ready: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     stop: watch::Sender<bool>,
     running: TaskTracker,
-    shutdown_timeout: Duration,
+    shutdown_timeout: watch::Sender<Duration>,
+    reloads: Option<Reloads>,
 }
 
 #[async_trait]
 impl ShutdownSignalWatch for Signals {
     async fn recv(&self) -> ShutdownSignal {
-        let (mut term, mut int) =
-            match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-                (Ok(term), Ok(int)) => (term, int),
-                (Err(error), _) | (_, Err(error)) => {
-                    tracing::error!(%error, "signals cannot be handled");
-                    return ShutdownSignal::FastShutdown;
-                }
-            };
+        let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+        let (mut term, mut int, mut hangup) = match signals.map(signal) {
+            [Ok(term), Ok(int), Ok(hangup)] => (term, int, hangup),
+            [Err(error), ..] | [_, Err(error), _] | [.., Err(error)] => {
+                tracing::error!(%error, "signals cannot be handled");
+                return ShutdownSignal::FastShutdown;
+            }
+        };
         if let Some(ready) = self.ready.lock().unwrap_or_else(PoisonError::into_inner).take() {
             ready();
         }
-        tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
+        loop {
+            tokio::select! {
+                _ = term.recv() => break,
+                _ = int.recv() => break,
+                // It ends nothing, also where there is nothing to read again.
+                _ = hangup.recv() => self.reloads.iter().for_each(Reloads::signal),
+            }
+        }
         tracing::info!("shutting down: no new connections, waiting for running requests");
         self.stop.send_replace(true);
         self.running.close();
+        let shutdown_timeout = *self.shutdown_timeout.borrow();
         tokio::select! {
             () = self.running.wait() => tracing::info!("all requests have finished"),
-            () = tokio::time::sleep(self.shutdown_timeout) => {
+            () = tokio::time::sleep(shutdown_timeout) => {
                 let connections = self.running.len();
                 tracing::warn!(connections, "the time for running requests is over");
             }

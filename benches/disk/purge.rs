@@ -10,7 +10,6 @@ use brim::rules::cache_control::Demands;
 use brim::rules::key::Key;
 use brim::rules::policy;
 use brim::rules::purging::{self, Shares, Wish};
-use brim::rules::site::SiteMap;
 use brim::store::disk::{Content, Disk};
 use brim::upstream::PurgeWay;
 use brim::wire::HeadLimits;
@@ -74,12 +73,14 @@ async fn with(folder: &Path, objects: u64) -> [Row; 5] {
     let engine = Engine::new(&settings, None, Some(disk.clone()), metrics).expect("an engine");
     fill(&engine, &settings, &disk, objects).await;
     println!("{objects} objects: {} on the disk", disk.stats().entries);
-    let sites = SiteMap::new(&settings.sites);
+    let configured = &engine.configured();
+    let sites = configured.sites();
     let purge = async |wish: Wish| {
-        let targets = &purging::targets(&wish, &sites).expect("a good wish");
-        let (wish, shares) = (&wish, &Shares::of(&wish, &sites));
+        let targets = &purging::targets(&wish, sites).expect("a good wish");
+        let (wish, shares) = (&wish, &Shares::of(&wish, sites));
         let began = Instant::now();
-        let order = Order { wish, targets, shares, by: "bench", way: &PurgeWay::default() };
+        let (by, way) = ("bench", &PurgeWay::default());
+        let order = Order { wish, targets, shares, configured, by, way };
         let receipt: Receipt = engine.purge(&order).await;
         assert!(receipt.durable, "{receipt:?}");
         began.elapsed().as_secs_f64() * 1e6
@@ -163,6 +164,7 @@ async fn look_up(engine: &Arc<Engine>, settings: &Settings, path: &str) {
     let (head, site) = (head(path), &settings.sites[0]);
     let request = Request {
         head: &head,
+        configured: &engine.configured(),
         site,
         key: &key(settings, path),
         additions: Vec::new(),

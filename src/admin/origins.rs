@@ -14,7 +14,7 @@ struct Origins {
 /// All of them, and each of their servers.
 pub(super) fn list(engine: &Engine, query: Option<&str>) -> Answer {
     match Query::parse(query, &[]) {
-        Ok(_) => Answer::json(200, &Origins { origins: engine.upstream().report() }),
+        Ok(_) => Answer::json(200, &Origins { origins: engine.configured().upstream().report() }),
         Err(message) => Answer::error(400, &message),
     }
 }

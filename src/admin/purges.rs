@@ -3,9 +3,8 @@
 use super::answer::Answer;
 use super::query::Query;
 use super::wish;
-use crate::engine::{Engine, Order, Preview, Receipt};
+use crate::engine::{Configured, Engine, Order, Preview, Receipt};
 use crate::rules::purging::{self, Shares};
-use crate::rules::site::SiteMap;
 use crate::upstream::PurgeWay;
 use serde::Serialize;
 use std::net::IpAddr;
@@ -48,7 +47,7 @@ struct Receipts {
 /// Purges what the body names. `why_volatile` tells why a purge may not be on stable storage.
 pub(super) async fn purge(
     engine: &Arc<Engine>,
-    sites: &SiteMap,
+    configured: Arc<Configured>,
     asked: Asked<'_>,
     why_volatile: impl FnOnce() -> String,
 ) -> Answer {
@@ -56,6 +55,7 @@ pub(super) async fn purge(
         let message = "the purge comes through too many parents: do some name each other?";
         return Answer::error(508, message);
     };
+    let sites = configured.sites();
     let found = wish::parse(asked.body)
         .and_then(|wish| purging::targets(&wish, sites).map(|targets| (wish, targets)));
     let (wish, targets) = match found {
@@ -64,7 +64,7 @@ pub(super) async fn purge(
     };
     let shares = Shares::of(&wish, sites);
     if wish.dry_run {
-        let parents = engine.has_parents_for(&shares).then_some("not asked");
+        let parents = configured.has_parents_for(&shares).then_some("not asked");
         return match timeout(DONE_WITHIN, engine.would_purge(&targets)).await {
             Ok(preview) => Answer::json(200, &Previewed { dry_run: true, parents, preview }),
             Err(_) => too_slow("nothing was purged"),
@@ -74,7 +74,8 @@ pub(super) async fn purge(
     // A purge that has begun ends, whether or not somebody waits for it.
     let purge = tokio::spawn(async move {
         let (wish, targets, shares, by, way) = (&wish, &targets, &shares, &*by, &way);
-        engine.purge(&Order { wish, targets, shares, by, way }).await
+        let configured = &configured;
+        engine.purge(&Order { wish, targets, shares, configured, by, way }).await
     });
     match timeout(DONE_WITHIN, purge).await {
         Ok(Ok(receipt)) => acknowledged(receipt, why_volatile),

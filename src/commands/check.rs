@@ -1,11 +1,11 @@
 //! `brim check`: every problem of a configuration, at once.
 
-use crate::config::{self, Settings};
+use crate::config::{self, Document, Settings};
 use std::path::Path;
 use std::process::ExitCode;
 
 pub(crate) fn check(path: &Path) -> ExitCode {
-    let Some(settings) = load(path) else { return ExitCode::FAILURE };
+    let Some((settings, _)) = load(path) else { return ExitCode::FAILURE };
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     println!(
         "{}: good: {}, {}",
@@ -16,8 +16,8 @@ pub(crate) fn check(path: &Path) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The settings of a file; prints its problems, one a line.
-pub(super) fn load(path: &Path) -> Option<Settings> {
+/// The settings of a file, and what it says; prints its problems, one a line.
+pub(super) fn load(path: &Path) -> Option<(Settings, Document)> {
     let checked = match config::load(path) {
         Ok(checked) => checked,
         Err(error) => {
@@ -28,5 +28,5 @@ pub(super) fn load(path: &Path) -> Option<Settings> {
     for problem in &checked.problems {
         eprintln!("{problem}");
     }
-    checked.settings
+    checked.settings.zip(Some(checked.document))
 }

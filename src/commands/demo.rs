@@ -57,7 +57,7 @@ fn in_front_of_the_site(doors: Doors) -> io::Result<()> {
 fn serve(mut brim: Brim, settings: Settings, origin: &str, paths: &[String]) -> io::Result<()> {
     // A demonstration leaves no files behind.
     let token = token::of_environment()?.ok_or_else(|| "a demo makes no token file".to_owned());
-    let Open { edge, admin, writer: _writer } = run::open(&mut brim, settings, token)?;
+    let Open { edge, admin, writer: _writer, .. } = run::open(&mut brim, settings, token)?;
     let (edge, secured) = (edge[0], edge.get(1));
     let also = secured.map_or_else(String::new, |address| format!(" and https://{address}"));
     let mut told =

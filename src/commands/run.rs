@@ -4,26 +4,32 @@ use super::check;
 use crate::access_log::{AccessLog, LogWriter};
 use crate::admin::gatekeeper::Gatekeeper;
 use crate::admin::token::{self, FromFile};
-use crate::config::{self, Settings};
+use crate::config::{self, Settings, Watched};
 use crate::metrics::{Metrics, OriginNames};
-use crate::server::Brim;
+use crate::server::{Brim, ConfigFile, HeedLog};
 use crate::survive;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::SystemTime;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 pub(crate) fn run(path: &Path) -> ExitCode {
-    let Some(settings) = check::load(path) else { return ExitCode::FAILURE };
-    let _log = start_error_log(settings.log.level);
-    report(operators_token(&settings).and_then(|token| serve(settings, token)))
+    // Before it is read: what changes meanwhile is a change.
+    let watched = Watched::new(vec![path.to_owned()]);
+    let Some((settings, document)) = check::load(path) else { return ExitCode::FAILURE };
+    let (_log, levels) = start_error_log(settings.log.level);
+    let file = ConfigFile::new(path, document, watched);
+    let heed_log = Box::new(move |log: &config::Log| levels.set(log.level));
+    report(operators_token(&settings).and_then(|token| serve(settings, token, file, heed_log)))
 }
 
 /// The token that operators bring; without one, why there is none.
@@ -54,10 +60,11 @@ fn is_out_of_reach(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | PermissionDenied | ReadOnlyFilesystem)
 }
 
-fn serve(settings: Settings, token: Token) -> io::Result<()> {
+fn serve(settings: Settings, token: Token, file: ConfigFile, heed_log: HeedLog) -> io::Result<()> {
     let mut brim = Brim::new(settings.server.threads, settings.server.shutdown_timeout);
     let why_without = token.as_ref().err().cloned();
-    let Open { edge, admin, writer: _writer } = open(&mut brim, settings, token)?;
+    let Open { edge, admin, metrics, writer: _writer } = open(&mut brim, settings, token)?;
+    brim.add_reloading(file, metrics, heed_log);
     if let Some(why) = why_without {
         tracing::warn!(why, "nobody can purge: there is no operator's token");
     }
@@ -77,6 +84,7 @@ pub(super) struct Open {
     pub(super) edge: Vec<SocketAddr>,
     /// `None` where its default address could not be had.
     pub(super) admin: Option<SocketAddr>,
+    pub(super) metrics: Arc<Metrics>,
     /// To be kept until everything has ended.
     pub(super) writer: LogWriter,
 }
@@ -86,20 +94,17 @@ pub(super) fn open(brim: &mut Brim, settings: Settings, token: Token) -> io::Res
     let admin = settings.server.admin;
     refuse_to_be_open(admin.unwrap_or(config::ADMIN), &token)?;
     let sites: Vec<_> = settings.sites.iter().map(|site| site.name.clone()).collect();
-    let origins = settings
-        .origins
-        .iter()
-        .map(|origin| OriginNames { name: origin.name.clone(), servers: origin.server_names() });
-    let origins: Vec<_> = origins.collect();
+    let origins: Vec<_> = settings.origins.iter().map(|origin| OriginNames::of(origin)).collect();
     let metrics = Metrics::new(&sites, &origins);
+    metrics.configuration_loaded(SystemTime::now());
     let counted = metrics.clone();
     survive::tell_of_panics(move || counted.panicked());
     let (log, writer) = AccessLog::open(&settings.log.access, metrics.clone())?;
     let gatekeeper = Arc::new(Gatekeeper::new(token.ok(), metrics.clone()));
     // Before the operator's listener: whoever asks for port 9180 gets it.
     let edge = brim.add_edge(settings, gatekeeper, log)?;
-    let admin = open_admin(brim, admin, metrics)?;
-    Ok(Open { edge, admin, writer })
+    let admin = open_admin(brim, admin, metrics.clone())?;
+    Ok(Open { edge, admin, metrics, writer })
 }
 
 /// Other machines find no operator's listener where nobody has a token.
@@ -141,22 +146,37 @@ pub(super) fn report(result: io::Result<()>) -> ExitCode {
     }
 }
 
-/// The error log goes to standard error, through a bounded queue, so that a blocked terminal
-/// blocks no request; what is queued is written when the guard is dropped. What Pingora says at
-/// `info` is about itself.
-pub(super) fn start_error_log(level: Level) -> WorkerGuard {
+/// Which levels the error log has.
+pub(super) struct Levels(reload::Handle<Targets, Registry>);
+
+impl Levels {
+    pub(super) fn set(&self, level: Level) {
+        if let Err(error) = self.0.reload(targets(level)) {
+            tracing::warn!(%error, "the levels of the error log stay as they are");
+        }
+    }
+}
+
+/// What Pingora says at `info` is about itself.
+fn targets(level: Level) -> Targets {
     let quiet = if level > Level::INFO { level } else { level.min(Level::WARN) };
     let quietest = if level > Level::INFO { level } else { Level::ERROR };
-    let targets = Targets::new()
+    Targets::new()
         .with_default(LevelFilter::from_level(level))
         .with_target("pingora", LevelFilter::from_level(quiet))
         // It warns of each client that it sends away, and so as often as they like.
-        .with_target("h2", LevelFilter::from_level(quietest));
+        .with_target("h2", LevelFilter::from_level(quietest))
+}
+
+/// The error log goes to standard error, through a bounded queue, so that a blocked terminal
+/// blocks no request; what is queued is written when the guard is dropped.
+pub(super) fn start_error_log(level: Level) -> (WorkerGuard, Levels) {
+    let (targets, levels) = reload::Layer::new(targets(level));
     let (writer, guard) =
         NonBlockingBuilder::default().thread_name("error-log").finish(io::stderr());
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         .with_ansi(std::io::stderr().is_terminal());
     tracing_subscriber::registry().with(targets).with(lines).init();
-    guard
+    (guard, Levels(levels))
 }

@@ -21,7 +21,8 @@ pub(super) fn read(text: &str, name: &str, folder: &Path) -> Checked {
     let settings = if errors.is_empty() { read_all(&report, &table, folder) } else { None };
     let problems = report.into_problems();
     let good = problems.iter().all(|problem| problem.is_warning);
-    Checked { settings: settings.filter(|_| good), problems }
+    let document = Document::of(table.get_ref());
+    Checked { settings: settings.filter(|_| good), document, problems }
 }
 
 fn read_all<'t>(
@@ -91,6 +92,7 @@ fn server(mut section: Section<'_>, folder: &Path) -> Server {
         https_port: section.optional("https_port", values::port),
         tls,
         trusted_proxies,
+        reload_on_change: section.or("reload_on_change", false, values::boolean),
         shutdown_timeout: section.or("shutdown_timeout", SHUTDOWN_TIMEOUT, values::duration),
         limits,
         never_limited,

@@ -1,13 +1,14 @@
 //! One table of the file while it is read. Every problem is collected, none stops the reading, and
 //! a key that nobody asked for is a problem too.
 
+use serde::Serialize;
 use std::cell::RefCell;
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Something to tell the person who wrote the file.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Problem {
     /// The file's name.
     pub file: String,
@@ -18,6 +19,7 @@ pub struct Problem {
     /// What is wrong, what was expected.
     pub message: String,
     /// The file can be used all the same.
+    #[serde(skip)]
     pub is_warning: bool,
 }
 

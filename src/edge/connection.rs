@@ -1,7 +1,8 @@
 //! One accepted connection: requests are read off it one after the other and answered in order.
 
 use super::client::Ended;
-use super::door::{Edge, Visitor};
+use super::current::Edge;
+use super::door::{Door, Visitor};
 use super::http1::{self, Http1Reply};
 use super::own::{Own, Recipient};
 use super::route::{Arrival, Route, Said};
@@ -39,7 +40,7 @@ enum Next {
     Gone,
 }
 
-impl Edge {
+impl Door {
     /// Serves requests until one of the two sides has enough. `buf` was read before.
     pub(super) async fn serve(
         &self,
@@ -53,11 +54,14 @@ impl Edge {
             let head = match self.next(&mut stream, &mut buf, shutdown).await {
                 Next::Request(head) => head,
                 Next::Refused { own, wants_body } => {
-                    return self.refuse(stream, buf, visitor.peer, own, wants_body).await;
+                    let edge = self.edge();
+                    return edge.refuse(stream, buf, visitor.peer, own, wants_body).await;
                 }
                 Next::Gone => return,
             };
-            match self.answer(stream, buf, &head, &mut key, &visitor, shutdown).await {
+            // Whatever came into force while it was waited for.
+            let edge = self.edge();
+            match edge.answer(stream, buf, &head, &mut key, &visitor, shutdown).await {
                 Some(again) => (stream, buf) = again,
                 None => return,
             }
@@ -71,10 +75,10 @@ impl Edge {
         buf: &mut BytesMut,
         shutdown: &mut ShutdownWatch,
     ) -> Next {
-        let limits = &self.settings.server.limits;
         let mut deadline = None;
         let mut parser = Parser::default();
         loop {
+            let limits = self.limits();
             let wants_body = !buf.starts_with(b"HEAD ");
             match parser.next(buf, &limits.head) {
                 Ok(Some(head)) => return Next::Request(Box::new(head)),
@@ -102,7 +106,7 @@ impl Edge {
                 }
                 Ok(_) => return Next::Gone,
                 Err(why) => {
-                    self.log.metrics().connection_closed(why);
+                    self.metrics.connection_closed(why);
                     return Next::Gone;
                 }
             }
@@ -115,7 +119,7 @@ impl Edge {
         stream: &mut Stream,
         buf: &mut BytesMut,
     ) -> Result<io::Result<usize>, Closed> {
-        let idle_timeout = self.settings.server.limits.idle_timeout;
+        let idle_timeout = self.limits().idle_timeout;
         buf.reserve(HEAD_BYTES_USUAL);
         let soon = idle_timeout.min(RESTS_AFTER);
         if let Ok(read) = timeout(soon, stream.read_buf(buf)).await {
@@ -137,7 +141,9 @@ impl Edge {
             () = seat.is_needed() => Err(Closed::Crowded),
         }
     }
+}
 
+impl Edge {
     async fn answer(
         &self,
         stream: Stream,

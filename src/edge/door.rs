@@ -1,7 +1,8 @@
 //! From an accepted socket to a connection that speaks HTTP: whether there is a place for it, who is
 //! at its other end, and over what it speaks.
 
-use super::guards::{Guards, Place};
+use super::current::{Bound, Edge};
+use super::guards::{Guards, Place, Tally};
 use super::http2;
 use super::own::Own;
 use super::proxy_protocol;
@@ -9,10 +10,11 @@ use super::seats::{RESTS_AFTER, Seats};
 use super::tls::{Insecure, Tls};
 use crate::access_log::AccessLog;
 use crate::admin::gatekeeper::Gatekeeper;
-use crate::config::{Listener, Settings};
+use crate::config::{Limits, Listener, Settings};
 use crate::engine::Engine;
-use crate::metrics::{Closed, Refused};
-use crate::rules::site::SiteMap;
+use crate::metrics::{Closed, Metrics, Refused};
+use crate::permits;
+use arc_swap::{ArcSwap, Guard};
 use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora::apps::ServerApp;
@@ -22,7 +24,7 @@ use prometheus::IntGauge;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -35,23 +37,21 @@ const REFUSALS_MAX: usize = 256;
 /// How long a connection that was asked to give way may take to do so.
 const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 
-/// Everything that a connection needs to answer its requests.
-pub struct Edge {
-    pub(super) settings: Arc<Settings>,
-    pub(super) engine: Arc<Engine>,
-    pub(super) sites: Arc<SiteMap>,
-    pub(super) gatekeeper: Arc<Gatekeeper>,
-    pub(super) log: AccessLog,
+/// Where clients come in, as long as the process lives. What is said about requests may change
+/// meanwhile: `edge` has it.
+pub struct Door {
+    current: ArcSwap<Edge>,
     /// Where a listener speaks TLS.
-    tls: Option<Arc<Tls>>,
+    pub(super) tls: Option<Arc<Tls>>,
+    /// For what is about no site and no origin.
+    pub(super) metrics: Arc<Metrics>,
     pub(super) running: TaskTracker,
-    /// `settings.server.listeners`, with the addresses to which they came to be bound.
-    listeners: OnceLock<Vec<Listener>>,
-    places: Semaphore,
+    bound: Bound,
+    places: Arc<Semaphore>,
     /// Clients beyond those places that are being told so.
     refusals: Semaphore,
     pub(super) seats: Seats,
-    pub(super) guards: Guards,
+    tally: Arc<Tally>,
 }
 
 /// Who is at the other end of a connection, and over what.
@@ -66,7 +66,7 @@ pub(super) struct Visitor {
 }
 
 #[async_trait]
-impl ServerApp for Edge {
+impl ServerApp for Door {
     async fn process_new(
         self: &Arc<Self>,
         stream: Stream,
@@ -79,44 +79,51 @@ impl ServerApp for Edge {
     }
 }
 
-impl Edge {
-    /// `running` counts the connections.
+impl Door {
+    /// Opened as the settings say. `running` counts the connections.
     pub fn new(
         settings: Arc<Settings>,
         engine: Arc<Engine>,
-        sites: Arc<SiteMap>,
         gatekeeper: Arc<Gatekeeper>,
         log: AccessLog,
         tls: Option<Arc<Tls>>,
         running: TaskTracker,
     ) -> Self {
-        let places = settings.server.limits.connections.min(Semaphore::MAX_PERMITS);
-        let (places, refusals) = (Semaphore::new(places), Semaphore::new(REFUSALS_MAX));
-        let guards = Guards::new(settings.clone(), log.metrics().clone());
+        let (bound, tally) = (Bound::default(), Arc::new(Tally::new()));
+        let places = permits::semaphore(settings.server.limits.connections);
+        let (metrics, configured) = (log.metrics().clone(), engine.configured());
+        let guards = Guards::new(settings.clone(), metrics.clone(), tally.clone());
+        let edge =
+            Edge { settings, engine, configured, gatekeeper, log, guards, bound: bound.clone() };
         Self {
-            settings,
-            engine,
-            sites,
-            gatekeeper,
-            log,
+            current: ArcSwap::from_pointee(edge),
             tls,
+            metrics,
             running,
-            listeners: OnceLock::new(),
+            bound,
             places,
-            refusals,
+            refusals: Semaphore::new(REFUSALS_MAX),
             seats: Seats::default(),
-            guards,
+            tally,
         }
+    }
+
+    /// What is in force now. Costs no lock, and nothing that another thread writes to; it is to be held
+    /// for a request, and not for a connection that waits for one.
+    pub(super) fn edge(&self) -> Guard<Arc<Edge>> {
+        self.current.load()
+    }
+
+    /// Another one is in force from here on, and so many connections may be open.
+    pub(super) fn take(&self, edge: Edge, places_before: usize, places: usize) {
+        self.current.store(Arc::new(edge));
+        permits::resize(&self.places, places_before, places);
     }
 
     /// Its listeners came to be bound to these addresses, in the order of the configuration.
     pub fn is_bound_to(&self, addresses: &[SocketAddr]) {
-        let listeners = self.settings.server.listeners.iter().zip(addresses);
-        let bound = listeners
-            .map(|(listener, &address)| Listener { address, ..listener.clone() })
-            .collect();
         // Once for each start.
-        let _ = self.listeners.set(bound);
+        let _ = self.bound.set(addresses.to_vec());
     }
 
     async fn enter(self: &Arc<Self>, mut stream: Stream, shutdown: &mut ShutdownWatch) {
@@ -127,17 +134,18 @@ impl Edge {
         let local = digest.as_ref().and_then(|digest| digest.local_addr().and_then(address));
         // An IPv4 client of an IPv6 listener is an IPv4 client.
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
-        let Some(listener) = local.and_then(|local| self.listener(local)) else {
+        let metrics = &self.metrics;
+        let listener = local.and_then(|local| self.edge().listener(local).cloned());
+        let Some(listener) = &listener else {
             return tracing::error!(?local, "a connection through no known listener");
         };
-        let metrics = self.log.metrics();
         if listener.proxy_protocol && !self.trusts(peer) {
             tracing::debug!(%peer, "no trusted proxy, and a PROXY header is due");
             return metrics.connection_refused(Refused::NotTrusted);
         }
         // Who holds the connection is the client, or somebody who is never limited. Whoever has enough
         // is turned away before anybody gives way to it.
-        let Some(_place_of_peer) = self.guards.connection(peer) else {
+        let Some(_place_of_peer) = self.place_of(peer) else {
             let own = Own::TooManyOfClient;
             return self.turn_away(stream, listener, peer, own, Refused::Client).await;
         };
@@ -148,7 +156,7 @@ impl Edge {
         let _open = Open::new(metrics.connections());
         let (client, place_of_client) = if listener.proxy_protocol {
             match self.unless_crowded(self.client(&mut stream, peer, shutdown)).await {
-                Some(Ok(client)) => (client, self.guards.connection(client)),
+                Some(Ok(client)) => (client, self.place_of(client)),
                 Some(Err(Some(why))) => return metrics.connection_refused(why),
                 Some(Err(None)) | None => return,
             }
@@ -160,6 +168,11 @@ impl Edge {
             return self.turn_away(stream, listener, client, own, Refused::Client).await;
         };
         self.speak(stream, listener, client, shutdown).await;
+    }
+
+    /// A place among the connections of this client.
+    fn place_of(&self, client: IpAddr) -> Option<Place<'_>> {
+        self.edge().guards.connection(&self.tally, client)
     }
 
     /// Finds out what is spoken, and speaks it.
@@ -174,14 +187,15 @@ impl Edge {
         let mut buf = BytesMut::new();
         let is_http2;
         if let Some(tls) = self.tls.as_ref().filter(|_| listener.tls) {
-            match self.unless_crowded(tls.secure(stream, shutdown)).await {
+            let limit = self.limits().tls_timeout;
+            match self.unless_crowded(tls.secure(stream, limit, shutdown)).await {
                 Some(Ok(secured)) => {
                     let client_certificate = secured.client_certificate;
                     visitor = Visitor { scheme: "https", client_certificate, ..visitor };
                     (stream, is_http2) = (secured.stream, secured.is_http2);
                 }
                 Some(Err(Insecure::Plain(stream))) => {
-                    return self.refuse(stream, buf, peer, Own::NoTls, true).await;
+                    return self.edge().refuse(stream, buf, peer, Own::NoTls, true).await;
                 }
                 Some(Err(Insecure::Closed)) | None => return,
             }
@@ -218,7 +232,7 @@ impl Edge {
                     _ = shutdown.wait_for(|down| *down) => return None,
                 }
             } else {
-                let from_now = || Instant::now() + self.settings.server.limits.header_timeout;
+                let from_now = || Instant::now() + self.limits().header_timeout;
                 let until = *until.get_or_insert_with(from_now);
                 timeout_at(until, stream.read_buf(buf)).await.map_err(|_| Closed::HeaderTimeout)
             };
@@ -226,7 +240,7 @@ impl Edge {
                 Ok(Ok(bytes)) if bytes > 0 => {}
                 Ok(_) => return None,
                 Err(why) => {
-                    self.log.metrics().connection_closed(why);
+                    self.metrics.connection_closed(why);
                     return None;
                 }
             }
@@ -245,17 +259,10 @@ impl Edge {
             biased;
             done = work => Some(done),
             () = seat.is_needed() => {
-                self.log.metrics().connection_closed(Closed::Crowded);
+                self.metrics.connection_closed(Closed::Crowded);
                 None
             }
         }
-    }
-
-    /// The port that clients are sent to for TLS.
-    pub(super) fn https_port(&self) -> u16 {
-        let mut bound = self.listeners.get().into_iter().flatten().filter(|listener| listener.tls);
-        let bound = || bound.next().map(|listener| listener.address.port());
-        self.settings.server.https_port.or_else(bound).unwrap_or(443)
     }
 
     /// A place, if need be that of somebody who is idle.
@@ -270,6 +277,11 @@ impl Edge {
         timeout(LEAVES_WITHIN, self.places.acquire()).await.ok()?.ok()
     }
 
+    /// Those in force now.
+    pub(super) fn limits(&self) -> Limits {
+        self.edge().settings.server.limits
+    }
+
     /// Tells whoever understands it that there is no place.
     async fn turn_away(
         &self,
@@ -279,15 +291,16 @@ impl Edge {
         own: Own,
         why: Refused,
     ) {
-        self.log.metrics().connection_refused(why);
+        self.metrics.connection_refused(why);
         // In a flood the rest is closed without a word, as is who would not understand it.
         if let Some(_refusal) = self.refusals.try_acquire().ok().filter(|_| !listener.tls) {
-            self.refuse(stream, BytesMut::new(), peer, own, true).await;
+            self.edge().refuse(stream, BytesMut::new(), peer, own, true).await;
         }
     }
 
     fn trusts(&self, peer: IpAddr) -> bool {
-        self.settings.server.trusted_proxies.iter().any(|network| network.contains(&peer))
+        let edge = self.edge();
+        edge.settings.server.trusted_proxies.iter().any(|network| network.contains(&peer))
     }
 
     /// Whom a trusted proxy's PROXY header names, or the proxy itself. An error without a reason is
@@ -298,7 +311,7 @@ impl Edge {
         peer: IpAddr,
         shutdown: &mut ShutdownWatch,
     ) -> Result<IpAddr, Option<Refused>> {
-        let limit = self.settings.server.limits.header_timeout;
+        let limit = self.limits().header_timeout;
         let read = tokio::select! {
             biased;
             read = timeout(limit, proxy_protocol::read(stream)) => read,
@@ -311,16 +324,6 @@ impl Edge {
         };
         tracing::debug!(%peer, why, "a trusted proxy did not say who its client is");
         Err(Some(Refused::ProxyHeader))
-    }
-
-    /// The one that takes connections to this address.
-    fn listener(&self, local: SocketAddr) -> Option<&Listener> {
-        let takes = |listener: &&Listener| {
-            listener.address.port() == local.port()
-                && listener.address.is_ipv4() == local.is_ipv4()
-                && (listener.address.ip().is_unspecified() || listener.address.ip() == local.ip())
-        };
-        self.listeners.get()?.iter().find(takes)
     }
 }
 

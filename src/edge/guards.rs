@@ -17,35 +17,57 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tally::{Allowance, Excess, Network, Subject, Tally};
+use tally::{Allowance, Excess, Network, Subject};
 
-pub(super) use tally::Place;
+pub(super) use tally::{Place, Tally};
 
 /// When a client that has too much at one time may try again.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Who limits clients.
+/// Who limits clients, as one configuration says. What they are doing and owe is known to all.
 pub(super) struct Guards {
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
-    tally: Tally,
+    tally: Arc<Tally>,
     started: Instant,
+    /// By which number the tally knows each site, by position.
+    doors: Vec<u32>,
+    next_door: u32,
 }
 
 impl Guards {
-    pub(super) fn new(settings: Arc<Settings>, metrics: Arc<Metrics>) -> Self {
-        Self { settings, metrics, tally: Tally::new(), started: Instant::now() }
+    pub(super) fn new(settings: Arc<Settings>, metrics: Arc<Metrics>, tally: Arc<Tally>) -> Self {
+        let count = u32::try_from(settings.sites.len()).unwrap_or(u32::MAX - 1);
+        let (doors, next_door) = ((1..=count).collect(), count + 1);
+        Self { settings, metrics, tally, started: Instant::now(), doors, next_door }
+    }
+
+    /// Those of another configuration. A site of the same name is the same site.
+    pub(super) fn next(&self, settings: Arc<Settings>, metrics: Arc<Metrics>) -> Self {
+        let mut next_door = self.next_door;
+        let doors = settings.sites.iter().map(|site| {
+            let same = self.settings.sites.iter().position(|before| before.name == site.name);
+            same.and_then(|position| self.doors.get(position).copied()).unwrap_or_else(|| {
+                let door = next_door;
+                // After so many sites one may begin with what another owes.
+                next_door = next_door.checked_add(1).unwrap_or(1);
+                door
+            })
+        });
+        let doors = doors.collect();
+        let (tally, started) = (self.tally.clone(), self.started);
+        Self { settings, metrics, tally, started, doors, next_door }
     }
 
     /// A place for one more connection of this client, until it is dropped.
-    pub(super) fn connection(&self, client: IpAddr) -> Option<Place<'_>> {
+    pub(super) fn connection<'t>(&self, tally: &'t Tally, client: IpAddr) -> Option<Place<'t>> {
         let at_once = self.settings.server.limits.connections_per_client;
         if at_once == 0 || self.is_exempt(client, &[]) {
             return Some(Place::uncounted());
         }
         let subject = Subject { network: Network::of(client), door: 0 };
         let allowance = Allowance { at_once, rate: 0, burst: 0 };
-        self.tally.admit(subject, allowance, Duration::ZERO).ok()
+        tally.admit(subject, allowance, Duration::ZERO).ok()
     }
 
     /// A place for one more request of this client to a site, to be held until the answer is out; or
@@ -56,7 +78,7 @@ impl Guards {
         if is_free || self.is_exempt(client, &limits.never_limited) {
             return Ok(Place::uncounted());
         }
-        let door = u32::try_from(site.position + 1).unwrap_or(u32::MAX);
+        let door = self.doors.get(site.position).copied().unwrap_or(u32::MAX);
         let subject = Subject { network: Network::of(client), door };
         let allowance =
             Allowance { at_once: limits.requests, rate: limits.rate, burst: limits.burst };

@@ -11,7 +11,7 @@ use super::shape::{self, Story};
 use super::upload::{Interruption, PumpError, Upload, UploadState, pump};
 use crate::access_log::Record;
 use crate::config::{HostHeader, Limits, Site};
-use crate::engine::{Engine, Passed, Posted, is_safe};
+use crate::engine::{Configured, Engine, Passed, Posted, is_safe};
 use crate::outcome::{Forward, Outcome};
 use crate::rules::cache_status;
 use crate::rules::forwarding::{self, Hop, Onward};
@@ -37,6 +37,7 @@ const FIRST_CHUNK_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Job<'a> {
     pub(super) limits: &'a Limits,
     pub(super) engine: &'a Arc<Engine>,
+    pub(super) configured: &'a Arc<Configured>,
     pub(super) head: &'a RequestHead,
     pub(super) site: &'a Arc<Site>,
     /// What it asks for, as the cache calls it.
@@ -293,7 +294,7 @@ impl Job<'_> {
         let mut keeping = self.heed(&head, sent_at, asked);
         if !is_safe(&self.head.method) {
             // A client that knows of a change does not see the old again, come what may.
-            self.engine.invalidations_written().await;
+            self.engine.invalidations_written(self.configured).await;
         }
         let onward = self.onward(&head, upload.state);
         record.status = head.status;
@@ -355,6 +356,7 @@ impl Job<'_> {
     fn heed(&self, head: &ResponseHead, sent_at: Instant, asked: u64) -> Option<Posted> {
         let passed = Passed {
             head: self.head,
+            configured: self.configured,
             site: self.site,
             key: self.key,
             scheme: self.scheme,
@@ -402,7 +404,7 @@ impl Job<'_> {
     }
 
     fn upstream(&self) -> &Upstream {
-        self.engine.upstream()
+        self.configured.upstream()
     }
 
     fn hop<'h>(&'h self, to: &'h Destination) -> Hop<'h> {

@@ -8,7 +8,7 @@ use super::shape::Story;
 use crate::access_log::Record;
 use crate::admin::gatekeeper::{Entry, Gatekeeper};
 use crate::config::Site;
-use crate::engine::{Engine, Order};
+use crate::engine::{Configured, Engine, Order};
 use crate::outcome::Outcome;
 use crate::rules::purging::{self, Shares, Targets, Wish};
 use crate::rules::tags::{self, TooMany};
@@ -26,6 +26,7 @@ const SOFT: &[&str] = &["soft-purge", "fastly-soft-purge"];
 /// One request for a purge.
 pub(super) struct Asked<'a> {
     pub(super) engine: &'a Arc<Engine>,
+    pub(super) configured: &'a Arc<Configured>,
     pub(super) gatekeeper: &'a Gatekeeper,
     pub(super) head: &'a RequestHead,
     pub(super) site: &'a Site,
@@ -56,7 +57,9 @@ impl Asked<'_> {
         let shares = self.shares(&wish);
         let (wish, targets, shares, by) = (&wish, &targets, &shares, &*by);
         let way = &PurgeWay::default();
-        let receipt = self.engine.purge(&Order { wish, targets, shares, by, way }).await;
+        let configured = self.configured;
+        let order = Order { wish, targets, shares, configured, by, way };
+        let receipt = self.engine.purge(&order).await;
         let (status, outcome, lines) = match receipt.durable {
             true => (receipt.status(), Outcome::Edge, ""),
             false => (503, Outcome::Error("purge_not_durable"), SOON),

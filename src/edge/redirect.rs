@@ -1,6 +1,7 @@
 //! Clients without TLS at sites that want it.
 
-use super::door::{Edge, Visitor};
+use super::current::Edge;
+use super::door::Visitor;
 use super::own::{Own, Page};
 use super::shape::Story;
 use crate::config::Site;

@@ -1,7 +1,8 @@
 //! Which way a request takes: answered here and now, out of the cache, or past it.
 
 use super::client::Reply;
-use super::door::{Edge, Visitor};
+use super::current::Edge;
+use super::door::Visitor;
 use super::guards::Place;
 use super::own::{Own, Page, Recipient};
 use super::pass::{Bypass, Job};
@@ -88,7 +89,7 @@ impl Edge {
         record: &mut Record,
     ) -> (Route<'a>, Option<Place<'a>>) {
         let site = arrival.head.authority().map(|authority| authority.host);
-        let Some(site) = self.sites.find(site) else {
+        let Some(site) = self.configured.sites().find(site) else {
             return (Route::Ourselves(Said::Own(Own::NoSite), b""), None);
         };
         record.site = Some(site.clone());
@@ -119,10 +120,20 @@ impl Edge {
             return Route::Ourselves(Said::Own(Own::LastStop), hsts);
         }
         let trusted = &self.settings.server.trusted_proxies;
-        let (engine, gatekeeper) = (&self.engine, &*self.gatekeeper);
+        let (engine, configured) = (&self.engine, &self.configured);
+        let gatekeeper = &*self.gatekeeper;
         if purging::is_meant(&head.method) {
             let client_is_certain = forwarding::client_is_certain(&head.fields, peer, trusted);
-            let asked = Asked { engine, gatekeeper, head, site, scheme, client, client_is_certain };
+            let asked = Asked {
+                engine,
+                configured,
+                gatekeeper,
+                head,
+                site,
+                scheme,
+                client,
+                client_is_certain,
+            };
             let said = match asked.answer(record).await {
                 Ok(page) => Said::Page(page),
                 Err(own) => Said::Own(own),
@@ -149,6 +160,7 @@ impl Edge {
                 let demands = Demands::of_request(fields);
                 let request = Request {
                     head,
+                    configured,
                     site,
                     key,
                     additions,
@@ -167,6 +179,7 @@ impl Edge {
         Route::Around(Job {
             limits,
             engine,
+            configured,
             head,
             site,
             key,

@@ -7,9 +7,8 @@
 mod choice;
 mod stream;
 mod tickets;
-mod watch;
 
-use crate::config::{Certificate, ClientAuth, Identity, Settings, Unusable};
+use crate::config::{Certificate, ClientAuth, Identity, Settings, Unusable, Watched};
 use crate::metrics::{Handshake, Metrics};
 use crate::rules::client_cert;
 use choice::Choice;
@@ -23,12 +22,11 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{HandshakeKind, ServerConfig};
 use rustls_pki_types::UnixTime;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 use stream::TlsStream;
 use tickets::Tickets;
 use tokio::time::timeout;
-use watch::Watched;
 
 /// What is spoken over TLS, the preferred first.
 const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
@@ -46,24 +44,47 @@ const ENCRYPTED_BYTES_MAX: usize = 32 * 1024;
 
 /// How connections of clients are secured.
 pub struct Tls {
-    settings: Arc<Settings>,
     metrics: Arc<Metrics>,
     current: RwLock<Arc<Current>>,
     sources: Mutex<Sources>,
+}
+
+/// What is ready to take the place of what new connections get.
+pub(super) struct Next {
+    sources: Sources,
+    current: Current,
 }
 
 /// What new connections get.
 struct Current {
     acceptor: TlsAcceptor,
     clients: Option<Arc<dyn ClientCertVerifier>>,
-    identities: Vec<Arc<Identity>>,
+    /// With the names of their certificates.
+    identities: Vec<(String, Arc<Identity>)>,
 }
 
 /// Where it comes from.
 struct Sources {
-    certificates: Vec<(Watched, Arc<Identity>)>,
-    clients: Option<(Watched, Arc<dyn ClientCertVerifier>)>,
+    certificates: Vec<Source>,
+    clients: Option<Authorities>,
     tickets: Arc<dyn ProducesTickets>,
+    has_tls12: bool,
+}
+
+/// A certificate, and what its files were when they were read.
+#[derive(Clone)]
+struct Source {
+    certificate: Certificate,
+    watched: Watched,
+    identity: Arc<Identity>,
+}
+
+/// Those who sign the certificates of clients.
+#[derive(Clone)]
+struct Authorities {
+    auth: ClientAuth,
+    watched: Watched,
+    verifier: Arc<dyn ClientCertVerifier>,
 }
 
 /// A connection over TLS.
@@ -89,55 +110,61 @@ impl Tls {
         if !settings.server.listeners.iter().any(|listener| listener.tls) {
             return Ok(None);
         }
-        let certificates = settings.certificates.iter().map(|certificate| {
-            let files = certificate.files().into_iter().map(ToOwned::to_owned).collect();
-            let watched = Watched::new(files);
-            let loaded = certificate.load().map_err(|unusable| {
-                let (name, Unusable { key, message }) = (certificate.name(), unusable);
-                io::Error::other(format!("certificate \"{name}\": {key}: {message}"))
-            });
-            loaded.map(|identity| (watched, Arc::new(identity)))
-        });
-        let client_auth = settings.server.tls.client_auth.as_ref();
-        let clients = client_auth.map(|auth| {
-            let watched = Watched::new(vec![auth.ca.clone()]);
-            let verifier = auth.verifier();
-            let named = |error| io::Error::other(format!("server.tls.client_ca: {error}"));
-            verifier.map_err(named).map(|verifier| (watched, verifier))
-        });
-        let sources = Sources {
-            certificates: certificates.collect::<io::Result<_>>()?,
-            clients: clients.transpose()?,
+        let none = Sources {
+            certificates: Vec::new(),
+            clients: None,
             tickets: Tickets::made()?,
+            has_tls12: settings.server.tls.has_tls12,
         };
-        let current = RwLock::new(Arc::new(sources.current(settings.server.tls.has_tls12)?));
-        let sources = Mutex::new(sources);
-        let settings = settings.clone();
-        let tls = Arc::new(Self { settings, metrics, current, sources });
-        let names: Vec<_> = tls.settings.certificates.iter().map(Certificate::name).collect();
+        let sources = none.next(settings)?;
+        let current = RwLock::new(Arc::new(sources.current()?));
+        let tls = Arc::new(Self { metrics, current, sources: Mutex::new(sources) });
         let told = Arc::downgrade(&tls);
-        tls.metrics.set_certificates_probe(&names, move || {
+        tls.metrics.set_certificates_probe(move || {
             told.upgrade().map_or_else(Vec::new, |tls| tls.expiries(SystemTime::now()))
         });
         Ok(Some(tls))
     }
 
-    fn expiries(&self, now: SystemTime) -> Vec<i64> {
-        let current = self.current();
-        current.identities.iter().map(|identity| identity.expires_in_seconds(now)).collect()
+    /// Makes ready what other settings say. Files that have changed are read again, also where the
+    /// settings are the same.
+    pub(super) fn prepare(&self, settings: &Settings) -> io::Result<Next> {
+        let sources = self.sources().next(settings)?;
+        let current = sources.current()?;
+        Ok(Next { sources, current })
+    }
+
+    /// From here on new connections get that.
+    pub(super) fn adopt(&self, next: Next) {
+        let Next { sources, current } = next;
+        let mut own = self.sources();
+        sources.tell_of_news(&own, &self.metrics);
+        *own = sources;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
+    }
+
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn expiries(&self, now: SystemTime) -> Vec<(String, i64)> {
+        let left = |(name, identity): &(String, Arc<Identity>)| {
+            (name.clone(), identity.expires_in_seconds(now))
+        };
+        self.current().identities.iter().map(left).collect()
     }
 
     fn current(&self) -> Arc<Current> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Secures a connection, within `server.limits.tls_timeout`.
+    /// Secures a connection, within this time.
     pub(super) async fn secure(
         &self,
         stream: Stream,
+        limit: Duration,
         shutdown: &mut ShutdownWatch,
     ) -> Result<Secured, Insecure> {
-        let limit = self.settings.server.limits.tls_timeout;
         let (handshake, result) = match timeout(limit, self.shake_hands(stream, shutdown)).await {
             Ok(Ok((secured, handshake))) => (handshake, Ok(secured)),
             Ok(Err(insecure)) => (Handshake::Failed, Err(insecure)),
@@ -206,35 +233,78 @@ impl Tls {
 
     /// Takes what has changed and can be used; whatever cannot be used changes nothing.
     fn look(&self) {
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_changed =
-            sources.look(&self.settings.certificates, self.client_auth(), &self.metrics);
-        if !is_changed {
+        let mut sources = self.sources();
+        if !sources.look(&self.metrics) {
             return;
         }
-        match sources.current(self.settings.server.tls.has_tls12) {
+        match sources.current() {
             Ok(current) => {
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
             }
             Err(error) => tracing::error!(%error, "changed certificates cannot be used"),
         }
     }
-
-    fn client_auth(&self) -> Option<&ClientAuth> {
-        self.settings.server.tls.client_auth.as_ref()
-    }
 }
 
 impl Sources {
+    /// What other settings say. Whatever is named by both and has not changed meanwhile is not read
+    /// again, or made anew. An error names the file.
+    fn next(&self, settings: &Settings) -> io::Result<Self> {
+        let source = |certificate: &Certificate| {
+            let same = self.certificates.iter().find(|own| own.certificate == *certificate);
+            if let Some(same) = same.filter(|same| !same.watched.have_changed()) {
+                return Ok(same.clone());
+            }
+            let files = certificate.files().into_iter().map(ToOwned::to_owned).collect();
+            let watched = Watched::new(files);
+            let identity = certificate.load().map_err(|unusable| {
+                let (name, Unusable { key, message }) = (certificate.name(), unusable);
+                io::Error::other(format!("certificate \"{name}\": {key}: {message}"))
+            })?;
+            let (certificate, identity) = (certificate.clone(), Arc::new(identity));
+            Ok(Source { certificate, watched, identity })
+        };
+        let certificates = settings.certificates.iter().map(source).collect::<io::Result<_>>()?;
+        let has_tls12 = settings.server.tls.has_tls12;
+        let auth = settings.server.tls.client_auth.as_ref();
+        let same = self.clients.as_ref().filter(|own| !own.watched.have_changed());
+        if auth == same.map(|same| &same.auth) && auth.is_some() == self.clients.is_some() {
+            let (clients, tickets) = (self.clients.clone(), self.tickets.clone());
+            return Ok(Self { certificates, clients, tickets, has_tls12 });
+        }
+        let clients = auth.map(|auth| {
+            let watched = Watched::new(vec![auth.ca.clone()]);
+            let named = |error| io::Error::other(format!("server.tls.client_ca: {error}"));
+            let verifier = auth.verifier().map_err(named)?;
+            Ok::<_, io::Error>(Authorities { auth: auth.clone(), watched, verifier })
+        });
+        // Whoever was good to others has to show it to these.
+        let (clients, tickets) = (clients.transpose()?, Tickets::made()?);
+        Ok(Self { certificates, clients, tickets, has_tls12 })
+    }
+
+    /// Of certificates that were there before under the same name and are others now.
+    fn tell_of_news(&self, before: &Self, metrics: &Metrics) {
+        for Source { certificate, identity, .. } in &self.certificates {
+            let same = before.certificates.iter().find(|own| own.certificate == *certificate);
+            if same.is_some_and(|same| !Arc::ptr_eq(&same.identity, identity)) {
+                metrics.certificate_reloaded(true);
+                tell_of_new(&certificate.name(), identity);
+            }
+        }
+        let verifiers = [before, self].map(|sources| Some(&sources.clients.as_ref()?.verifier));
+        if let [Some(before), Some(now)] = verifiers
+            && !Arc::ptr_eq(before, now)
+        {
+            metrics.certificate_reloaded(true);
+            tell_of_new_authorities();
+        }
+    }
+
     /// Whether anything came of it.
-    fn look(
-        &mut self,
-        certificates: &[Certificate],
-        client_auth: Option<&ClientAuth>,
-        metrics: &Metrics,
-    ) -> bool {
+    fn look(&mut self, metrics: &Metrics) -> bool {
         let mut is_changed = false;
-        for ((watched, identity), certificate) in self.certificates.iter_mut().zip(certificates) {
+        for Source { certificate, watched, identity } in &mut self.certificates {
             if !watched.is_due() {
                 continue;
             }
@@ -243,8 +313,7 @@ impl Sources {
             metrics.certificate_reloaded(loaded.is_ok());
             match loaded {
                 Ok(new) => {
-                    let expiry = new.expiry();
-                    tracing::info!(certificate = name, expiry, "a new certificate");
+                    tell_of_new(&name, &new);
                     *identity = Arc::new(new);
                     is_changed = true;
                 }
@@ -254,7 +323,7 @@ impl Sources {
                 }
             }
         }
-        let Some(((watched, verifier), auth)) = self.clients.as_mut().zip(client_auth) else {
+        let Some(Authorities { auth, watched, verifier }) = &mut self.clients else {
             return is_changed;
         };
         if !watched.is_due() {
@@ -267,7 +336,7 @@ impl Sources {
         metrics.certificate_reloaded(read.is_ok());
         match read {
             Ok((new, tickets)) => {
-                tracing::info!("new authorities for the certificates of clients");
+                tell_of_new_authorities();
                 // Whoever was good to the old ones has to show it to the new ones.
                 (*verifier, self.tickets) = (new, tickets);
                 true
@@ -280,11 +349,11 @@ impl Sources {
         }
     }
 
-    fn current(&self, has_tls12: bool) -> io::Result<Current> {
-        let identities: Vec<_> =
-            self.certificates.iter().map(|(_, identity)| identity.clone()).collect();
-        let clients = self.clients.as_ref().map(|(_, verifier)| verifier.clone());
-        let versions = if has_tls12 { &[&TLS13, &TLS12][..] } else { &[&TLS13] };
+    fn current(&self) -> io::Result<Current> {
+        let named = |source: &Source| (source.certificate.name(), source.identity.clone());
+        let identities: Vec<_> = self.certificates.iter().map(named).collect();
+        let clients = self.clients.as_ref().map(|authorities| authorities.verifier.clone());
+        let versions = if self.has_tls12 { &[&TLS13, &TLS12][..] } else { &[&TLS13] };
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
@@ -293,7 +362,8 @@ impl Sources {
             Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_cert_resolver(Arc::new(Choice::new(&identities)));
+        let chosen: Vec<_> = identities.iter().map(|(_, identity)| identity.clone()).collect();
+        let mut config = builder.with_cert_resolver(Arc::new(Choice::new(&chosen)));
         config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
         config.ticketer = self.tickets.clone();
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -302,6 +372,15 @@ impl Sources {
         config.max_early_data_size = 0;
         Ok(Current { acceptor: TlsAcceptor::from(Arc::new(config)), clients, identities })
     }
+}
+
+fn tell_of_new(certificate: &str, identity: &Identity) {
+    let expiry = identity.expiry();
+    tracing::info!(certificate, expiry, "a new certificate");
+}
+
+fn tell_of_new_authorities() {
+    tracing::info!("new authorities for the certificates of clients");
 }
 
 impl Current {

@@ -7,7 +7,7 @@ use super::arrival::Over;
 use super::in_flight::{Fill, Verdict, Wanted};
 use super::notes::About;
 use super::object::{Head, HeadParts, Object, Variants};
-use super::{Engine, InStore};
+use super::{Configured, Engine, InStore};
 use crate::config::{HostHeader, Site};
 use crate::rules::conditional;
 use crate::rules::forwarding::{self, FillRequest, Hop};
@@ -37,6 +37,7 @@ const ORDINARY_FIELD_BYTES: usize = 3 * 1024;
 /// Everything a fill needs to know; it outlives the request that it was begun for.
 pub(super) struct Task {
     pub(super) engine: Arc<Engine>,
+    pub(super) configured: Arc<Configured>,
     pub(super) fill: Arc<Fill>,
     pub(super) key: Key,
     pub(super) site: Arc<Site>,
@@ -181,7 +182,7 @@ impl Task {
             validates: self.stored.is_some() && self.wanted == Wanted::Whole && !self.is_private,
             completes: self.rest.is_some(),
         };
-        let mut way = self.engine.upstream.way(self.asking());
+        let mut way = self.configured.upstream.way(self.asking());
         let mut declined: Option<Box<Told>> = None;
         loop {
             let exchanged = match (self.exchange(&mut way, ask).await, declined.take()) {
@@ -197,7 +198,7 @@ impl Task {
                 Ok(Exchanged::Declined(told)) => declined = Some(told),
                 Ok(Exchanged::Plainly) if ask.validates || ask.completes => {
                     (ask.validates, ask.completes) = (false, false);
-                    way = self.engine.upstream.way(self.asking());
+                    way = self.configured.upstream.way(self.asking());
                 }
                 Ok(Exchanged::Plainly) => {
                     return self.fail(Fault::Garbage("it answers what it was not asked"));
@@ -482,7 +483,7 @@ impl Task {
             return Exchanged::Plainly;
         }
         way.is_over(&connection.to);
-        self.engine.upstream.release(connection);
+        self.configured.upstream.release(connection);
         let (object, once) = self.refreshed(stored, response, received);
         let object = Arc::new(object);
         self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {

@@ -49,6 +49,8 @@ pub(super) struct Need {
     pub has_authorization: bool,
     /// What the site adds to the key.
     pub additions: Box<[u8]>,
+    /// From where (`Upstream::number`).
+    pub whence: u64,
     /// Which fields are known to select between answers, as the request has them.
     pub expected: Variant,
 }
@@ -214,6 +216,7 @@ impl Fill {
         if self.is_alone
             || own.has_authorization != need.has_authorization
             || own.additions != need.additions
+            || own.whence != need.whence
         {
             return false;
         }

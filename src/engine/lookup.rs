@@ -5,7 +5,7 @@ use super::fill::{Rest, Task, is_ordinary};
 use super::in_flight::{Joined, Need, Ticket, Wanted};
 use super::notes::{About, Note};
 use super::object::{Head, Object, Variants};
-use super::{Engine, InStore};
+use super::{Configured, Engine, InStore};
 use crate::config::Site;
 use crate::outcome::{Forward, Outcome, Staleness};
 use crate::rules::cache_control::Demands;
@@ -37,6 +37,8 @@ const OF_ONE_CLIENT: [&str; 3] = ["cache-control", "pragma", "cdn-loop"];
 pub struct Request<'a> {
     /// As the client sent it.
     pub head: &'a RequestHead,
+    /// What is in force for it.
+    pub configured: &'a Arc<Configured>,
     /// Whose it is.
     pub site: &'a Arc<Site>,
     /// What it asks for.
@@ -422,6 +424,7 @@ impl Engine {
             wanted,
             has_authorization: request.has_authorization(),
             additions: request.additions[..].into(),
+            whence: request.configured.upstream.number(request.site.origin),
             expected: newest.map_or_else(Variant::default, |object| {
                 object.head.variant.with_values_of(&request.head.fields)
             }),
@@ -437,6 +440,7 @@ impl Engine {
     ) -> Task {
         Task {
             engine: self.clone(),
+            configured: request.configured.clone(),
             fill,
             key: request.key.clone(),
             site: request.site.clone(),

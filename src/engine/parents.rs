@@ -9,8 +9,8 @@
 mod debts;
 mod known;
 
-use super::Engine;
 use super::receipts::{OfParent, ParentState, Receipt};
+use super::{Configured, Engine};
 use crate::config::Site;
 use crate::rules::key::Key;
 use crate::rules::purging::{Shares, Wish};
@@ -45,9 +45,14 @@ const LOOKED_FOR_EVERY: Duration = Duration::from_secs(10);
 /// Of what a parent says is wrong.
 const ERROR_BYTES_MAX: usize = 300;
 
-/// All doors of parents, and what is owed at each.
+/// All doors of parents that a configuration names, and what is owed at each.
 pub(super) struct Parents {
     debtors: Vec<Arc<Debtor>>,
+}
+
+/// What is kept of all purges.
+#[derive(Default)]
+pub(super) struct Bookkeeping {
     /// How often something owed was paid.
     paid: watch::Sender<u64>,
     noted: AtomicU64,
@@ -60,6 +65,11 @@ struct Debtor {
     doors: Vec<ParentDoor>,
     /// Those that lead there.
     origins: Vec<usize>,
+    account: Arc<Account>,
+}
+
+/// What stays of it where another configuration names it, too.
+struct Account {
     places: Semaphore,
     state: Mutex<State>,
     wake: Notify,
@@ -79,11 +89,12 @@ struct State {
     /// The newest debt when they were noted, and whether there were any.
     noted: u64,
     is_noted: bool,
+    /// It is no parent any more: nobody waits for it.
+    has_left: bool,
 }
 
 /// A parent is being asked.
 struct Asking {
-    engine: Arc<Engine>,
     debtor: Arc<Debtor>,
 }
 
@@ -116,24 +127,29 @@ struct Owed {
 
 impl Parents {
     pub(super) fn of(upstream: &Upstream) -> Self {
+        Self { debtors: Vec::new() }.next(upstream)
+    }
+
+    /// Those of another configuration. What is known of those that it names, too, is one thing.
+    pub(super) fn next(&self, upstream: &Upstream) -> Self {
         let mut by_url = BTreeMap::<_, Vec<_>>::new();
         for door in upstream.doors() {
             by_url.entry(door.url.clone()).or_default().push(door);
         }
         let debtor = |(url, doors): (String, Vec<ParentDoor>)| {
             let origins = doors.iter().flat_map(|door| door.origins.iter().copied());
-            Arc::new(Debtor {
-                url,
-                origins: origins.collect::<BTreeSet<_>>().into_iter().collect(),
-                doors,
-                places: Semaphore::new(AT_ONE_TIME),
-                state: Mutex::default(),
-                wake: Notify::new(),
-            })
+            let origins = origins.collect::<BTreeSet<_>>().into_iter().collect();
+            let account = match self.at(&url) {
+                Some(debtor) => debtor.account.clone(),
+                None => Arc::new(Account {
+                    places: Semaphore::new(AT_ONE_TIME),
+                    state: Mutex::default(),
+                    wake: Notify::new(),
+                }),
+            };
+            Arc::new(Debtor { url, doors, origins, account })
         };
-        let debtors = by_url.into_iter().map(debtor).collect();
-        let (paid, noted, known) = (watch::Sender::new(0), AtomicU64::new(0), Mutex::default());
-        Self { debtors, paid, noted, known }
+        Self { debtors: by_url.into_iter().map(debtor).collect() }
     }
 
     fn owe(&self, id: &str) -> bool {
@@ -168,9 +184,9 @@ impl NotYet {
 }
 
 impl Asking {
-    fn begin(engine: &Arc<Engine>, debtor: &Arc<Debtor>) -> Self {
+    fn begin(debtor: &Arc<Debtor>) -> Self {
         debtor.lock().asking += 1;
-        Self { engine: engine.clone(), debtor: debtor.clone() }
+        Self { debtor: debtor.clone() }
     }
 }
 
@@ -179,13 +195,22 @@ impl Drop for Asking {
         let mut state = self.debtor.lock();
         state.asking -= 1;
         state.is_shut &= state.asking > 0;
-        self.engine.keep_out(&self.debtor, &state);
+        self.debtor.keep_out(&state);
     }
 }
 
 impl Debtor {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.account.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// In force for everybody who asks afterwards.
+    fn keep_out(&self, state: &State) {
+        if state.has_left {
+            return;
+        }
+        let is_owed = state.debts.has_wishes() || state.is_late && state.debts.count() > 0;
+        self.doors.iter().for_each(|door| door.keep_out(state.is_shut || is_owed));
     }
 
     fn patience(&self, hops: u32) -> Duration {
@@ -196,30 +221,52 @@ impl Debtor {
     }
 }
 
-impl Engine {
+impl Configured {
     /// Whether a purge would be brought to parents.
     pub fn has_parents_for(&self, shares: &Shares) -> bool {
         let debtors = &self.parents.debtors;
         debtors.iter().any(|debtor| shares.of_origins(&debtor.origins).is_some())
+    }
+}
+
+impl Engine {
+    /// Who is not among the next ones owes nothing any more. Should it be a parent again, it may have
+    /// whatever was purged meanwhile, and before that, too.
+    pub(super) fn have_left(&self, before: &Parents, next: &Parents) {
+        for debtor in before.debtors.iter().filter(|debtor| next.at(&debtor.url).is_none()) {
+            let mut state = debtor.lock();
+            state.has_left = true;
+            let newest = state.debts.last_number();
+            let ids = state.debts.pay_up_to(newest).unwrap_or_default();
+            drop(state);
+            debtor.account.wake.notify_one();
+            for receipt in
+                ids.iter().filter_map(|id| self.tell_receipt(id, &OfParent::left(&debtor.url)))
+            {
+                self.note_down(&receipt);
+            }
+        }
+        self.count_owed();
+        self.bookkeeping.paid.send_modify(|paid| *paid += 1);
     }
 
     /// Has parents purge what concerns them, all at once. Those that have not acknowledged are asked
     /// for nothing else afterwards.
     pub(super) async fn purge_parents(
         self: &Arc<Self>,
+        configured: &Configured,
         wish: &Wish,
         shares: &Shares,
         way: &PurgeWay,
         id: &str,
     ) -> Vec<OfParent> {
         let mut asking = JoinSet::new();
-        for (position, wish, place) in self.begin_to_ask(wish, shares, way) {
+        let concerned = self.begin_to_ask(&configured.parents, wish, shares, way);
+        for (position, (wish, asked)) in concerned.into_iter().enumerate() {
             let (engine, id, onward) =
                 (self.clone(), id.to_owned(), way.onward(self.identity(), id));
             asking.spawn(async move {
-                let told = engine.purge_parent(position, &wish, &onward, &id).await;
-                drop(place);
-                (position, told)
+                (position, engine.purge_parent(&asked.debtor, &wish, &onward, &id).await)
             });
         }
         let mut told = asking.join_all().await;
@@ -232,43 +279,44 @@ impl Engine {
     /// other direction. It may rely on what it is told, and on all that comes from here afterwards:
     /// until the parents have answered, nothing comes from them.
     fn begin_to_ask(
-        self: &Arc<Self>,
+        &self,
+        parents: &Parents,
         wish: &Wish,
         shares: &Shares,
         way: &PurgeWay,
-    ) -> Vec<(usize, Wish, Asking)> {
-        let debtors = &self.parents.debtors;
+    ) -> Vec<(Wish, Asking)> {
+        let debtors = &parents.debtors;
         // Held until all are marked, or those who bring it again would find nobody to shut out.
-        let mut known = self.parents.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = &self.bookkeeping.known;
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
         let was_here = way.leads_through(self.identity())
             || way.name().is_some_and(|name| !known.add(name, wish));
         if was_here {
             for debtor in debtors {
                 let mut state = debtor.lock();
                 state.is_shut |= state.asking > 0;
-                self.keep_out(debtor, &state);
+                debtor.keep_out(&state);
             }
             return Vec::new();
         }
-        let concerned = debtors.iter().enumerate().filter_map(|(position, debtor)| {
+        let concerned = debtors.iter().filter_map(|debtor| {
             let wish = shares.of_origins(&debtor.origins)?;
-            Some((position, wish, Asking::begin(self, debtor)))
+            Some((wish, Asking::begin(debtor)))
         });
         concerned.collect()
     }
 
     async fn purge_parent(
         self: &Arc<Self>,
-        position: usize,
+        debtor: &Arc<Debtor>,
         wish: &Wish,
         onward: &PurgeWay,
         id: &str,
     ) -> OfParent {
-        let debtor = &self.parents.debtors[position];
         let patience = debtor.patience(onward.hops - 1);
         let owed_before = debtor.lock().debts.last_number();
         let asked = timeout(patience, async {
-            let _place = debtor.places.acquire().await;
+            let _place = debtor.account.places.acquire().await;
             self.ask(debtor, wish, onward, patience).await
         });
         let why = format!("no answer in {patience:?}");
@@ -281,7 +329,7 @@ impl Engine {
                 }
                 if debtor.lock().debts.count() > 0 {
                     // It is there: what it owes can be tried, too.
-                    debtor.wake.notify_one();
+                    debtor.account.wake.notify_one();
                 }
                 told
             }
@@ -289,6 +337,9 @@ impl Engine {
                 not_yet.log(&debtor.url);
                 let hops = onward.hops - 1;
                 let mut state = debtor.lock();
+                if state.has_left {
+                    return OfParent::left(&debtor.url);
+                }
                 state.is_late = true;
                 let first = if not_yet.is_refusal() && !is_everything(wish) {
                     log_everything(debtor);
@@ -298,9 +349,9 @@ impl Engine {
                     state.debts.add(id, wish, hops);
                     RETRY_FIRST
                 };
-                self.keep_out(debtor, &state);
+                debtor.keep_out(&state);
                 drop(state);
-                self.have_paid(position, first);
+                self.have_paid(debtor, first);
                 OfParent::pending(&debtor.url, not_yet.why)
             }
         }
@@ -309,8 +360,14 @@ impl Engine {
     /// Has parents forget what a request has made out of date: of many, each may have it, and only one
     /// has passed the request on. Costs each of them a question, or one for many such requests. Other
     /// edges are not told, and it is written down only when a parent does not answer.
-    pub(super) fn outdate_at_parents(self: &Arc<Self>, site: &Site, keys: &[Key]) {
-        if self.parents.debtors.is_empty() {
+    pub(super) fn outdate_at_parents(
+        self: &Arc<Self>,
+        configured: &Configured,
+        site: &Site,
+        keys: &[Key],
+    ) {
+        let debtors = &configured.parents.debtors;
+        if debtors.is_empty() {
             return;
         }
         // A parent knows what was asked for without a host by a name of its own. It would have to
@@ -319,29 +376,32 @@ impl Engine {
         let urls = named.map(|key| format!("http://{}{}", key.host(), key.target()));
         let wish = Wish { urls: urls.collect(), ..Wish::default() };
         let shares = Shares::of_site(&wish, site);
-        for (position, debtor) in self.parents.debtors.iter().enumerate() {
+        for debtor in debtors {
             let Some(wish) = shares.of_origins(&debtor.origins) else { continue };
             let mut state = debtor.lock();
+            if state.has_left {
+                continue;
+            }
             state.debts.add_of_request(wish);
             if !state.is_late {
                 // Whoever has just paid the last of them would pause first.
-                debtor.wake.notify_one();
+                debtor.account.wake.notify_one();
             }
             drop(state);
-            self.have_paid(position, Duration::ZERO);
+            self.have_paid(debtor, Duration::ZERO);
         }
     }
 
     /// Waits until parents have forgotten that, but not for long: who has not by then is asked for
     /// nothing else until it has. Before that nobody is kept away from them, or whoever sends
     /// requests could keep everybody away.
-    pub(super) async fn parents_told(&self, patience: Duration) {
-        let debtors = &self.parents.debtors;
+    pub(super) async fn parents_told(&self, configured: &Configured, patience: Duration) {
+        let debtors = &configured.parents.debtors;
         let newest: Vec<u64> =
             debtors.iter().map(|debtor| debtor.lock().debts.last_number()).collect();
         let has_told = |debtor: &Debtor, number| !debtor.lock().debts.has_of_requests(number);
         let have_all = || debtors.iter().zip(&newest).all(|(debtor, of)| has_told(debtor, *of));
-        let mut paid = self.parents.paid.subscribe();
+        let mut paid = self.bookkeeping.paid.subscribe();
         if timeout(patience, paid.wait_for(|_| have_all())).await.is_ok() {
             return;
         }
@@ -349,7 +409,7 @@ impl Engine {
             let mut state = debtor.lock();
             if state.debts.has_of_requests(number) {
                 state.is_late = true;
-                self.keep_out(debtor, &state);
+                debtor.keep_out(&state);
             }
         }
     }
@@ -363,7 +423,11 @@ impl Engine {
     ) -> Result<OfParent, NotYet> {
         let url = &debtor.url;
         let told = match serde_json::to_vec(wish) {
-            Ok(body) => self.upstream.ask_for_purge(&debtor.doors[0], &body, onward, within).await,
+            Ok(body) => {
+                let configured = self.configured();
+                let (upstream, door) = (&configured.upstream, &debtor.doors[0]);
+                upstream.ask_for_purge(door, &body, onward, within).await
+            }
             Err(error) => Err(error.to_string()),
         };
         let told = told.map_err(NotYet::unanswered)?;
@@ -384,20 +448,12 @@ impl Engine {
         Err(NotYet { why, status: Some(told.status) })
     }
 
-    /// In force for everybody who asks afterwards.
-    fn keep_out(&self, debtor: &Debtor, state: &State) {
-        let is_owed = state.debts.has_wishes() || state.is_late && state.debts.count() > 0;
-        let is_out = state.is_shut || is_owed;
-        debtor.doors.iter().for_each(|door| self.upstream.keep_out(door, is_out));
-    }
-
     /// Somebody sees to it that a parent is asked again.
-    fn have_paid(self: &Arc<Self>, position: usize, first: Duration) {
-        let debtor = &self.parents.debtors[position];
+    fn have_paid(self: &Arc<Self>, debtor: &Arc<Debtor>, first: Duration) {
         let mut state = debtor.lock();
         if !state.has_worker && state.debts.count() > 0 {
             state.has_worker = true;
-            tokio::spawn(work_off(Arc::downgrade(self), position, first));
+            tokio::spawn(work_off(Arc::downgrade(self), debtor.clone(), first));
         }
         drop(state);
         self.count_owed();
@@ -405,8 +461,7 @@ impl Engine {
 
     /// Asks for each of what a parent owes. Whether something of it was paid; `None`: nothing is
     /// left.
-    async fn try_debts(&self, position: usize) -> Option<bool> {
-        let debtor = &self.parents.debtors[position];
+    async fn try_debts(&self, debtor: &Debtor) -> Option<bool> {
         let (mut last, mut has_paid) = (0, false);
         loop {
             let (next, newest) = {
@@ -456,7 +511,7 @@ impl Engine {
         self.find_old_receipts();
         let mut state = debtor.lock();
         let Some(ids) = pay(&mut state.debts) else { return };
-        self.keep_out(debtor, &state);
+        debtor.keep_out(&state);
         if state.debts.count() == 0 && std::mem::take(&mut state.is_late) {
             tracing::info!(parent = debtor.url, "a parent has made up for all purges");
         }
@@ -472,7 +527,7 @@ impl Engine {
         if is_noted {
             self.note_owed(debtor);
         }
-        self.parents.paid.send_modify(|paid| *paid += 1);
+        self.bookkeeping.paid.send_modify(|paid| *paid += 1);
     }
 
     fn is_unpaid(&self, debtor: &Debtor, debt: &Debt, not_yet: &NotYet) {
@@ -485,12 +540,15 @@ impl Engine {
             if !debt.is_of_requests {
                 log_everything(debtor);
             }
-            self.keep_out(debtor, &state);
+            debtor.keep_out(&state);
             drop(state);
             return self.count_owed();
         }
+        if state.has_left {
+            return;
+        }
         state.is_late = true;
-        self.keep_out(debtor, &state);
+        debtor.keep_out(&state);
         drop(state);
         not_yet.log(&debtor.url);
     }
@@ -504,12 +562,14 @@ impl Engine {
 
     /// What was paid before there was a receipt to tell it.
     pub(super) fn tell_paid(&self, id: &str) {
+        let configured = self.configured();
         self.receipts.change_of(id, |receipt| {
-            for own in &mut receipt.parents {
-                let debtor = self.parents.at(&own.url);
-                let is_owed = debtor.is_some_and(|debtor| debtor.lock().debts.has(id));
-                if own.state == ParentState::Pending && !is_owed {
-                    (own.state, own.error) = (ParentState::Purged, None);
+            let pending = |own: &&mut OfParent| own.state == ParentState::Pending;
+            for own in receipt.parents.iter_mut().filter(pending) {
+                match configured.parents.at(&own.url) {
+                    None => *own = OfParent::left(&own.url),
+                    Some(debtor) if debtor.lock().debts.has(id) => {}
+                    Some(_) => (own.state, own.error) = (ParentState::Purged, None),
                 }
             }
         });
@@ -517,12 +577,14 @@ impl Engine {
 
     /// Waits until all parents have acknowledged a purge, but no longer than so.
     pub(super) async fn paid(&self, id: &str, patience: Duration) {
-        let mut paid = self.parents.paid.subscribe();
-        let _ = timeout(patience, paid.wait_for(|_| !self.parents.owe(id))).await;
+        let mut paid = self.bookkeeping.paid.subscribe();
+        let _ = timeout(patience, paid.wait_for(|_| !self.configured().parents.owe(id))).await;
     }
 
     fn count_owed(&self) {
-        let owed = self.parents.debtors.iter().map(|debtor| debtor.lock().debts.count() as u64);
+        let configured = self.configured();
+        let debtors = configured.parents.debtors.iter();
+        let owed = debtors.map(|debtor| debtor.lock().debts.count() as u64);
         self.metrics.set_parent_purges_pending(owed.sum());
     }
 
@@ -541,8 +603,8 @@ impl Engine {
 
     /// Notes what is owed because of these, and all that is owed every now and then.
     pub(super) fn note_all_owed(&self, told: &[OfParent]) {
-        let noted = self.parents.noted.fetch_add(1, Ordering::Relaxed);
-        for debtor in &self.parents.debtors {
+        let noted = self.bookkeeping.noted.fetch_add(1, Ordering::Relaxed);
+        for debtor in &self.configured().parents.debtors {
             let is_new =
                 |told: &OfParent| told.url == debtor.url && told.state == ParentState::Pending;
             let is_due = noted.is_multiple_of(NOTED_EVERY) && debtor.lock().debts.count() > 0;
@@ -555,7 +617,7 @@ impl Engine {
     /// A note from before this start that is no receipt. In force before anybody is asked for
     /// anything, if the disk was there at the start.
     pub(super) fn restore_owed(&self, notes: &[Bytes]) {
-        for debtor in &self.parents.debtors {
+        for debtor in &self.configured().parents.debtors {
             let read = |note: &Bytes| serde_json::from_slice::<Owed>(note).ok();
             let mut of_door = notes.iter().rev().filter_map(read);
             let Some(Owed { purges, .. }) = of_door.find(|owed| owed.owed_at == debtor.url) else {
@@ -564,7 +626,7 @@ impl Engine {
             let mut state = debtor.lock();
             (state.is_late, state.is_noted) = (true, true);
             state.debts.restore(purges);
-            self.keep_out(debtor, &state);
+            debtor.keep_out(&state);
         }
         self.count_owed();
     }
@@ -575,8 +637,8 @@ impl Engine {
             survive::caught(async {
                 // The disk may have come later than the start.
                 self.find_old_receipts();
-                for position in 0..self.parents.debtors.len() {
-                    self.have_paid(position, Duration::ZERO);
+                for debtor in &self.configured().parents.debtors {
+                    self.have_paid(debtor, Duration::ZERO);
                 }
             })
             .await;
@@ -586,18 +648,20 @@ impl Engine {
 }
 
 /// Until nothing is owed any more.
-async fn work_off(engine: Weak<Engine>, position: usize, first: Duration) {
+async fn work_off(engine: Weak<Engine>, mut debtor: Arc<Debtor>, first: Duration) {
     let mut pause = first;
     loop {
-        let Some(debtor) = engine.upgrade().map(|engine| engine.parents.debtors[position].clone())
-        else {
-            return;
-        };
         // The engine may end meanwhile.
-        let _ = timeout(pause, debtor.wake.notified()).await;
+        let _ = timeout(pause, debtor.account.wake.notified()).await;
         let Some(engine) = engine.upgrade() else { return };
+        // How it is reached may have changed. One that has left owes nothing.
+        let configured = engine.configured();
+        let same = configured.parents.at(&debtor.url);
+        if let Some(same) = same.filter(|same| Arc::ptr_eq(&same.account, &debtor.account)) {
+            debtor = same.clone();
+        }
         // After a panic something may still be owed, and nobody else would see to it.
-        match survive::caught(engine.try_debts(position)).await {
+        match survive::caught(engine.try_debts(&debtor)).await {
             Some(None) => return,
             Some(Some(true)) => pause = RETRY_FIRST,
             Some(Some(false)) | None => pause = (pause * 2).clamp(RETRY_FIRST, RETRY_MAX),

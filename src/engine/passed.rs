@@ -4,7 +4,7 @@ use super::body::Body;
 use super::in_flight::{Fill, Need, Wanted};
 use super::ledger::Claim;
 use super::object::{Head, HeadParts, Object};
-use super::{Change, Engine};
+use super::{Change, Configured, Engine};
 use crate::config::Site;
 use crate::rules::cache_control::{Demands, Directives};
 use crate::rules::key::{self, Key};
@@ -38,6 +38,8 @@ pub fn is_safe(method: &Method) -> bool {
 pub struct Passed<'a> {
     /// The client's.
     pub head: &'a RequestHead,
+    /// What is in force for it.
+    pub configured: &'a Arc<Configured>,
     /// Whose it is.
     pub site: &'a Arc<Site>,
     /// What it asked for.
@@ -67,13 +69,13 @@ impl Engine {
 
     /// Waits until what was invalidated before cannot come back by the end of this process, nor from
     /// parents; not for long, if the disk or they are in trouble.
-    pub async fn invalidations_written(&self) {
+    pub async fn invalidations_written(&self, configured: &Configured) {
         let written = async {
             if let Some(disk) = self.store.disk() {
                 let _ = tokio::time::timeout(WRITTEN_WITHIN, disk.removals_written()).await;
             }
         };
-        tokio::join!(written, self.parents_told(WRITTEN_WITHIN));
+        tokio::join!(written, self.parents_told(configured, WRITTEN_WITHIN));
     }
 
     /// What a passed request changed: after an unsafe one that succeeded, its URL and those that the
@@ -95,7 +97,7 @@ impl Engine {
                 }
             }
         }
-        self.outdate_at_parents(passed.site, &outdated);
+        self.outdate_at_parents(passed.configured, passed.site, &outdated);
         outdated.iter().for_each(|key| self.invalidate(key));
         let is_post = passed.head.method == Method::POST && passed.answer.status == 200;
         if is_post && is_own_content { self.posted(passed) } else { None }
@@ -138,6 +140,7 @@ impl Engine {
             wanted: Wanted::Whole,
             has_authorization: asked.has_authorization,
             additions: additions.into(),
+            whence: passed.configured.upstream.number(passed.site.origin),
             expected: Variant::default(),
         };
         let (fill, _) = self.in_flight.begin_alone(passed.key.as_bytes(), need, passed.asked);

@@ -1,8 +1,8 @@
 //! Purges: in force here and on parents, and on stable storage, before they are acknowledged, whatever
 //! is stored.
 
-use super::Engine;
 use super::receipts::{Kinds, Receipt};
+use super::{Configured, Engine};
 use crate::metrics::PurgeKind;
 use crate::rules::purging::{Shares, Targets, Wish};
 use crate::store::purges::Scope;
@@ -34,6 +34,8 @@ pub struct Order<'a> {
     pub targets: &'a Targets,
     /// What of it concerns which origin.
     pub shares: &'a Shares,
+    /// Whose origins those are.
+    pub configured: &'a Arc<Configured>,
     /// Who it is.
     pub by: &'a str,
     /// How it has come here.
@@ -45,12 +47,12 @@ impl Engine {
     /// force and on stable storage; `durable` tells if it could not be brought there, `parents` who of
     /// them has not acknowledged and is asked for nothing else.
     pub async fn purge(self: &Arc<Self>, order: &Order<'_>) -> Receipt {
-        let &Order { wish, targets, shares, by, way } = order;
+        let &Order { wish, targets, shares, configured, by, way } = order;
         let began = Instant::now();
         let id = self.receipts.new_id();
         // Whoever asks after the number below is drawn finds them without what is purged, or not at
         // all.
-        let parents = self.purge_parents(wish, shares, way, &id).await;
+        let parents = self.purge_parents(configured, wish, shares, way, &id).await;
         let now = SystemTime::now();
         let rules = scopes(targets, wish.soft);
         let on_disk = self.store.disk().map_or(0, |disk| disk.stats().entries);

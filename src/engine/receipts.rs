@@ -82,6 +82,8 @@ pub enum ParentState {
     Purged,
     /// It has not, and is asked for nothing else until it has.
     Pending,
+    /// It had not when another configuration came into force, in which it is no parent.
+    Left,
 }
 
 impl Receipt {
@@ -97,6 +99,13 @@ impl Receipt {
 }
 
 impl OfParent {
+    /// It had not acknowledged when it ceased to be a parent.
+    pub(super) fn left(url: &str) -> Self {
+        let error = Some("it is no parent any more".to_owned());
+        let (url, state) = (url.to_owned(), ParentState::Left);
+        Self { url, state, id: None, objects: None, bytes: None, error }
+    }
+
     /// It has not acknowledged, because of this.
     pub(super) fn pending(url: &str, why: String) -> Self {
         let (url, state) = (url.to_owned(), ParentState::Pending);

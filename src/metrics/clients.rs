@@ -67,10 +67,12 @@ impl Limit {
 }
 
 /// Theirs.
+#[derive(Clone)]
 pub(super) struct ClientSeries {
     pub(super) connections: IntGauge,
     refused: [IntCounter; Refused::LABELS.len()],
     closed: [IntCounter; Closed::LABELS.len()],
+    limited_by_site: IntCounterVec,
     /// By the site's position.
     limited: Vec<[IntCounter; Limit::LABELS.len()]>,
 }
@@ -92,9 +94,6 @@ impl ClientSeries {
             "Requests answered with 429, by site and by what their client network had too much of.",
             &["site", "limit"],
         );
-        let of_site = |site: &String| {
-            Limit::LABELS.map(|limit| limited.with_label_values(&[site.as_str(), limit]))
-        };
         Self {
             connections: registered(
                 registry,
@@ -102,8 +101,14 @@ impl ClientSeries {
             ),
             refused: with_reasons(&refused, Refused::LABELS),
             closed: with_reasons(&closed, Closed::LABELS),
-            limited: sites.iter().map(of_site).collect(),
+            limited: limited_of(&limited, sites),
+            limited_by_site: limited,
         }
+    }
+
+    /// The same in the view of another configuration.
+    pub(super) fn of_other_sites(&self, sites: &[String]) -> Self {
+        Self { limited: limited_of(&self.limited_by_site, sites), ..self.clone() }
     }
 
     pub(super) fn refused(&self, why: Refused) {
@@ -117,6 +122,13 @@ impl ClientSeries {
     pub(super) fn limited(&self, site: usize, limit: Limit) {
         self.limited.get(site).inspect(|by_limit| by_limit[limit as usize].inc());
     }
+}
+
+fn limited_of(limited: &IntCounterVec, sites: &[String]) -> Vec<[IntCounter; Limit::LABELS.len()]> {
+    let of_site = |site: &String| {
+        Limit::LABELS.map(|limit| limited.with_label_values(&[site.as_str(), limit]))
+    };
+    sites.iter().map(of_site).collect()
 }
 
 fn with_reasons<const COUNT: usize>(

@@ -45,6 +45,7 @@ impl Flood {
     }
 }
 
+#[derive(Clone)]
 pub(super) struct FloodSeries([IntCounter; Flood::COUNT]);
 
 impl FloodSeries {

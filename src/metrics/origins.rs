@@ -1,7 +1,9 @@
 //! Series about the origins and their servers.
 
 use super::{counters, gauges, set};
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use crate::config::Origin;
+use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Registry};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What checks find.
 const RESULTS: [&str; 2] = ["good", "bad"];
@@ -15,21 +17,29 @@ pub struct OriginNames {
     pub servers: Vec<String>,
 }
 
+impl OriginNames {
+    /// Those of an origin of the configuration.
+    pub fn of(origin: &Origin) -> Self {
+        Self { name: origin.name.clone(), servers: origin.server_names() }
+    }
+}
+
 /// How an origin is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OriginGauges {
+    /// Its name.
+    pub name: String,
     /// Requests that it has to do with.
     pub requests: usize,
     /// Requests that wait for their turn.
     pub waiting: usize,
-    /// Whether each of its servers may be asked.
-    pub servers_in: Vec<bool>,
+    /// Its servers, and whether each may be asked.
+    pub servers: Vec<(String, bool)>,
 }
 
 /// Of one origin.
+#[derive(Clone)]
 pub(super) struct OriginSeries {
-    requests: IntGauge,
-    waiting: IntGauge,
     pub(super) queue_full: IntCounter,
     pub(super) retries: IntCounter,
     pub(super) failovers: IntCounter,
@@ -37,27 +47,11 @@ pub(super) struct OriginSeries {
 }
 
 /// Of one of its servers.
+#[derive(Clone)]
 pub(super) struct ServerSeries {
-    up: IntGauge,
     pub(super) ejections: IntCounter,
     /// As in `RESULTS`.
     checks: [IntCounter; RESULTS.len()],
-}
-
-impl OriginSeries {
-    /// All at 0, the servers up, in the order of the names.
-    pub(super) fn of(registry: &Registry, origins: &[OriginNames]) -> Vec<Self> {
-        let families = Families::new(registry);
-        origins.iter().map(|names| families.series(names)).collect()
-    }
-
-    pub(super) fn heed(&self, gauges: &OriginGauges) {
-        set(&self.requests, gauges.requests as u64);
-        set(&self.waiting, gauges.waiting as u64);
-        for (server, is_in) in self.servers.iter().zip(&gauges.servers_in) {
-            set(&server.up, u64::from(*is_in));
-        }
-    }
 }
 
 impl ServerSeries {
@@ -66,7 +60,9 @@ impl ServerSeries {
     }
 }
 
-struct Families {
+/// Of all origins, also of those that there were.
+#[derive(Clone)]
+pub(super) struct OriginFamilies {
     requests: IntGaugeVec,
     waiting: IntGaugeVec,
     queue_full: IntCounterVec,
@@ -75,13 +71,16 @@ struct Families {
     up: IntGaugeVec,
     ejections: IntCounterVec,
     checks: IntCounterVec,
+    /// Those that were told of last.
+    told: Arc<Mutex<Vec<OriginGauges>>>,
 }
 
-impl Families {
-    fn new(registry: &Registry) -> Self {
+impl OriginFamilies {
+    /// The origins idle, and their servers up.
+    pub(super) fn new(registry: &Registry, origins: &[OriginNames]) -> Self {
         let of_origin = ["origin"];
         let of_server = ["origin", "server"];
-        Self {
+        let families = Self {
             requests: gauges(
                 registry,
                 "brim_origin_requests_in_flight",
@@ -130,29 +129,62 @@ impl Families {
                 "Health checks of an origin server by what they found.",
                 &["origin", "server", "result"],
             ),
-        }
+            told: Arc::default(),
+        };
+        let unasked = |names: &OriginNames| OriginGauges {
+            name: names.name.clone(),
+            servers: names.servers.iter().map(|server| (server.clone(), true)).collect(),
+            ..OriginGauges::default()
+        };
+        families.heed(&origins.iter().map(unasked).collect::<Vec<_>>());
+        families
     }
 
-    fn series(&self, names: &OriginNames) -> OriginSeries {
+    /// What is counted of these, in their order.
+    pub(super) fn series(&self, origins: &[OriginNames]) -> Vec<OriginSeries> {
+        origins.iter().map(|names| self.series_of(names)).collect()
+    }
+
+    fn series_of(&self, names: &OriginNames) -> OriginSeries {
         let OriginNames { name, servers } = names;
-        let server = |server: &String| {
-            let up = self.up.with_label_values(&[name, server]);
-            set(&up, 1);
-            ServerSeries {
-                up,
-                ejections: self.ejections.with_label_values(&[name, server]),
-                checks: RESULTS.map(|result| {
-                    self.checks.with_label_values(&[name.as_str(), server.as_str(), result])
-                }),
-            }
+        let server = |server: &String| ServerSeries {
+            ejections: self.ejections.with_label_values(&[name, server]),
+            checks: RESULTS.map(|result| {
+                self.checks.with_label_values(&[name.as_str(), server.as_str(), result])
+            }),
         };
         OriginSeries {
-            requests: self.requests.with_label_values(&[name]),
-            waiting: self.waiting.with_label_values(&[name]),
             queue_full: self.queue_full.with_label_values(&[name]),
             retries: self.retries.with_label_values(&[name]),
             failovers: self.failovers.with_label_values(&[name]),
             servers: servers.iter().map(server).collect(),
         }
+    }
+
+    /// Tells of these origins, and of no others any more.
+    pub(super) fn heed(&self, origins: &[OriginGauges]) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for OriginGauges { name, requests, waiting, servers } in origins {
+            set(&self.requests.with_label_values(&[name]), *requests as u64);
+            set(&self.waiting.with_label_values(&[name]), *waiting as u64);
+            for (server, is_in) in servers {
+                set(&self.up.with_label_values(&[name, server]), u64::from(*is_in));
+            }
+        }
+        // What is removed was told of before: it is there.
+        for OriginGauges { name, servers, .. } in &*told {
+            let now = origins.iter().find(|origin| origin.name == *name);
+            if now.is_none() {
+                let _ = self.requests.remove_label_values(&[name]);
+                let _ = self.waiting.remove_label_values(&[name]);
+            }
+            for (server, _) in servers {
+                let has = |now: &OriginGauges| now.servers.iter().any(|(own, _)| own == server);
+                if !now.is_some_and(has) {
+                    let _ = self.up.remove_label_values(&[name, server]);
+                }
+            }
+        }
+        *told = origins.to_vec();
     }
 }

@@ -63,6 +63,9 @@ fn every_known_series_is_there_from_the_start() {
         "brim_limited_total{limit=\"rate\",site=\"a.test\"}",
         "brim_http2_floods_total{frame=\"data\"}",
         "brim_http2_floods_total{frame=\"bad_request\"}",
+        "brim_reloads_total{result=\"good\"}",
+        "brim_reloads_total{result=\"bad\"}",
+        "brim_config_loaded_timestamp_seconds",
     ] {
         assert!(has(&metrics, &format!("{series} 0")), "{series}");
     }
@@ -102,7 +105,8 @@ fn what_is_counted_is_told() {
     metrics.origin_checked(0, 1, true);
     metrics.origin_checked(0, 0, false);
     metrics.set_origins_probe(|| {
-        vec![OriginGauges { requests: 5, waiting: 6, servers_in: vec![true, false] }]
+        let servers = vec![("s".to_owned(), true), ("t".to_owned(), false)];
+        vec![OriginGauges { name: "o".to_owned(), requests: 5, waiting: 6, servers }]
     });
     metrics.coalesced();
     metrics.fills_in_flight().inc();
@@ -113,7 +117,7 @@ fn what_is_counted_is_told() {
     metrics.panicked();
     metrics.handshake(Handshake::Resumed);
     metrics.certificate_reloaded(false);
-    metrics.set_certificates_probe(&["a.pem".to_owned()], || vec![-23]);
+    metrics.set_certificates_probe(|| vec![("a.pem".to_owned(), -23)]);
     metrics.http2_flood(Flood::Reset);
     metrics.set_cache_probe(|| CacheReport {
         memory: TierReport { bytes: 4096, objects: 3 },
@@ -179,5 +183,65 @@ fn what_is_counted_is_told() {
         "brim_purge_rules 19",
     ] {
         assert!(has(&metrics, line), "{line} is not in\n{}", metrics.text());
+    }
+}
+
+#[test]
+fn another_configuration_counts_on_and_what_is_gone_is_told_of_no_more() {
+    let named = |name: &str, servers: &[&str]| OriginNames {
+        name: name.to_owned(),
+        servers: servers.iter().map(ToString::to_string).collect(),
+    };
+    let before = Metrics::new(
+        &["a".to_owned(), "b".to_owned()],
+        &[named("gone", &["x"]), named("stays", &["s", "t"])],
+    );
+    let after = before.reconfigured(
+        &["new".to_owned(), "b".to_owned(), "a".to_owned()],
+        &[named("stays", &["t", "u"]), named("new", &["x"])],
+    );
+    let time = Duration::from_millis(1);
+    before.request(Some(0), Outcome::Hit, time);
+    after.request(Some(2), Outcome::Hit, time);
+    before.limited(1, Limit::Rate);
+    after.limited(1, Limit::Rate);
+    before.origin_answer(1, Some(200), None);
+    after.origin_answer(0, Some(200), None);
+    before.origin_ejected(1, 1);
+    after.origin_ejected(0, 0);
+    before.origin_retry(0);
+    after.origin_retry(1);
+    let origin = |name: &str, servers: &[(&str, bool)]| OriginGauges {
+        name: name.to_owned(),
+        servers: servers.iter().map(|(server, is_in)| (server.to_string(), *is_in)).collect(),
+        ..OriginGauges::default()
+    };
+    after.set_origins_probe(move || {
+        vec![origin("stays", &[("t", false), ("u", true)]), origin("new", &[("x", true)])]
+    });
+    // Whoever is asked tells the same.
+    for metrics in [&before, &after] {
+        for line in [
+            "brim_requests_total{outcome=\"hit\",site=\"a\"} 2",
+            "brim_requests_total{outcome=\"hit\",site=\"new\"} 0",
+            "brim_limited_total{limit=\"rate\",site=\"b\"} 2",
+            "brim_origin_requests_total{origin=\"stays\",status_class=\"2xx\"} 2",
+            "brim_origin_ejections_total{origin=\"stays\",server=\"t\"} 2",
+            "brim_origin_retries_total{origin=\"gone\"} 1",
+            "brim_origin_retries_total{origin=\"new\"} 1",
+            "brim_origin_server_up{origin=\"stays\",server=\"t\"} 0",
+            "brim_origin_server_up{origin=\"stays\",server=\"u\"} 1",
+            "brim_origin_server_up{origin=\"new\",server=\"x\"} 1",
+        ] {
+            assert!(has(metrics, line), "{line} is not in\n{}", metrics.text());
+        }
+        for gone in [
+            "brim_origin_server_up{origin=\"stays\",server=\"s\"}",
+            "brim_origin_server_up{origin=\"gone\"",
+            "brim_origin_requests_in_flight{origin=\"gone\"}",
+            "brim_origin_queue{origin=\"gone\"}",
+        ] {
+            assert!(!metrics.text().contains(gone), "{gone}");
+        }
     }
 }

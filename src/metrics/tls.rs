@@ -1,8 +1,9 @@
 //! Series about TLS with clients.
 
 use super::{counters, gauges};
-use prometheus::{IntCounter, IntGauge, IntGaugeVec, Registry};
-use std::sync::OnceLock;
+use prometheus::{IntCounter, IntGaugeVec, Registry};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// What became of a handshake with a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,16 +26,19 @@ impl Handshake {
 /// Whether new files were taken.
 const RELOADS: [&str; 2] = ["good", "bad"];
 
-/// Tells how long each certificate is good, in seconds.
-type Expiries = Box<dyn Fn() -> Vec<i64> + Send + Sync>;
+/// Tells what the certificates are called, and how long each is good, in seconds.
+type Expiries = Box<dyn Fn() -> Vec<(String, i64)> + Send + Sync>;
 
+#[derive(Clone)]
 pub(super) struct TlsSeries {
     /// By `Handshake`.
     handshakes: [IntCounter; Handshake::LABELS.len()],
     /// As in `RELOADS`.
     reloads: [IntCounter; RELOADS.len()],
     expires_in: IntGaugeVec,
-    certificates: OnceLock<(Vec<IntGauge>, Expiries)>,
+    expiries: Arc<OnceLock<Expiries>>,
+    /// Those that were told of last.
+    told: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl TlsSeries {
@@ -61,7 +65,8 @@ impl TlsSeries {
             handshakes: Handshake::LABELS.map(|label| handshakes.with_label_values(&[label])),
             reloads: RELOADS.map(|label| reloads.with_label_values(&[label])),
             expires_in,
-            certificates: OnceLock::new(),
+            expiries: Arc::default(),
+            told: Arc::default(),
         }
     }
 
@@ -73,14 +78,22 @@ impl TlsSeries {
         self.reloads[usize::from(!is_good)].inc();
     }
 
-    pub(super) fn set_certificates(&self, names: &[String], expiries: Expiries) {
-        let gauges = names.iter().map(|name| self.expires_in.with_label_values(&[name])).collect();
-        let _ = self.certificates.set((gauges, expiries));
+    pub(super) fn set_certificates(&self, expiries: Expiries) {
+        let _ = self.expiries.set(expiries);
     }
 
     pub(super) fn heed(&self) {
-        if let Some((gauges, expiries)) = self.certificates.get() {
-            gauges.iter().zip(expiries()).for_each(|(gauge, seconds)| gauge.set(seconds));
+        let Some(expiries) = self.expiries.get() else { return };
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = std::mem::take(&mut *told);
+        for (name, seconds) in expiries() {
+            self.expires_in.with_label_values(&[&name]).set(seconds);
+            gone.remove(&name);
+            told.insert(name);
+        }
+        for name in gone {
+            // It was there, or another scrape has taken it away.
+            let _ = self.expires_in.remove_label_values(&[&name]);
         }
     }
 }

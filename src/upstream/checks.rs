@@ -1,5 +1,4 @@
-//! Asks servers how they are, for nothing else: each for itself, from the start of the process to
-//! its end.
+//! Asks servers how they are, for nothing else: each for itself, as long as a configuration names it.
 
 use super::Upstream;
 use super::fault::Fault;
@@ -12,6 +11,7 @@ use crate::transport::Source;
 use crate::wire::Framing;
 use crate::wire::body::Frame;
 use http::Method;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -24,22 +24,25 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 const JITTER_PERCENT: u32 = 10;
 const AGENT: &str = concat!("brim-health/", env!("CARGO_PKG_VERSION"));
 
-impl Upstream {
-    /// Whether there is anybody to check.
-    pub fn has_checks(&self) -> bool {
-        self.pools.iter().any(|pool| pool.settings.health.is_some())
-    }
+/// The checks of all servers that are to be checked; they end when it is dropped.
+#[derive(Default)]
+pub struct Checks {
+    /// By the number of the pool.
+    of_pools: HashMap<u64, JoinSet<()>>,
+}
 
-    /// Checks all servers that are to be checked, until nobody waits for it any more.
-    pub async fn check_servers(&self) {
-        let mut checks = JoinSet::new();
-        for pool in &self.pools {
+impl Checks {
+    /// From here on these servers are checked, and no others. What is checked already goes on.
+    pub fn follow(&mut self, upstream: &Upstream) {
+        let mut before = std::mem::take(&mut self.of_pools);
+        for pool in &upstream.pools {
             let Some(settings) = &pool.settings.health else { continue };
-            for server in 0..pool.servers.len() {
-                checks.spawn(watch(pool.clone(), server, settings.clone()));
-            }
+            let checks = before.remove(&pool.number).unwrap_or_else(|| {
+                let servers = 0..pool.servers.len();
+                servers.map(|server| watch(pool.clone(), server, settings.clone())).collect()
+            });
+            self.of_pools.insert(pool.number, checks);
         }
-        while checks.join_next().await.is_some() {}
     }
 }
 

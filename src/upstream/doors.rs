@@ -2,6 +2,7 @@
 //! that to us is not asked for anything else.
 
 use super::Upstream;
+use super::pool::Pool;
 use super::server::Server;
 use crate::config::{Origin, OriginServer};
 use crate::rules::loops::Identity;
@@ -11,6 +12,8 @@ use crate::wire::body::{Decoder, Frame, Sender};
 use crate::wire::response::{self, ResponseHead};
 use bytes::BytesMut;
 use http::Method;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -37,14 +40,37 @@ const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// The admin listener of one server.
 pub(super) struct Door {
     server: Server,
-    is_owed: AtomicBool,
+    is_owed: Arc<AtomicBool>,
+}
+
+/// Who may have what was purged here: by the URLs of admin listeners, of whatever origin in whatever
+/// configuration.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Owed(BTreeMap<String, Arc<AtomicBool>>);
+
+impl Owed {
+    /// The same for these.
+    pub(super) fn of(&self, origins: &[Arc<Origin>]) -> Self {
+        let urls = origins.iter().flat_map(|origin| &origin.admin).map(OriginServer::url);
+        let mut all = BTreeMap::new();
+        for url in urls {
+            let is_owed = self.at(&url);
+            all.entry(url).or_insert(is_owed);
+        }
+        Self(all)
+    }
+
+    fn at(&self, url: &str) -> Arc<AtomicBool> {
+        self.0.get(url).cloned().unwrap_or_default()
+    }
 }
 
 /// One of all origins' doors.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct ParentDoor {
-    /// Position of its origin, and its own among its servers.
-    server: (usize, usize),
+    /// Its origin's, and its own position there.
+    pool: Arc<Pool>,
+    position: usize,
     /// As the configuration names it.
     pub url: String,
     /// Origins whose answers may come from there, by their positions.
@@ -75,9 +101,9 @@ pub struct DoorAnswer {
 }
 
 impl Door {
-    pub(super) fn new(settings: OriginServer) -> Self {
-        let name = settings.to_string();
-        Self { server: Server::new(settings, name), is_owed: AtomicBool::new(false) }
+    pub(super) fn new(settings: OriginServer, owed: &Owed) -> Self {
+        let (name, is_owed) = (settings.to_string(), owed.at(&settings.url()));
+        Self { server: Server::new(settings, name), is_owed }
     }
 
     /// It may have what was purged here.
@@ -125,13 +151,22 @@ impl PurgeWay {
     }
 }
 
+impl ParentDoor {
+    /// Whether a server is asked for nothing, because it may have what was purged here. In force for
+    /// everybody who asks afterwards, at whatever origin the same server is.
+    pub fn keep_out(&self, is_owed: bool) {
+        self.pool.doors[self.position].is_owed.store(is_owed, Ordering::SeqCst);
+    }
+}
+
 impl Upstream {
     /// Doors of all servers that are Brims themselves.
     pub fn doors(&self) -> Vec<ParentDoor> {
-        let doors = self.pools.iter().flat_map(|pool| {
-            let origins = self.served_by(pool.position);
+        let doors = self.pools.iter().enumerate().flat_map(|(origin, pool)| {
+            let origins = self.served_by(origin);
             pool.doors.iter().enumerate().map(move |(position, door)| ParentDoor {
-                server: (pool.position, position),
+                pool: pool.clone(),
+                position,
                 url: door.server.settings.url(),
                 origins: origins.clone(),
             })
@@ -144,15 +179,8 @@ impl Upstream {
             let fallback = origin.fallback.as_ref().map(|fallback| fallback.origin);
             [origin.parent, fallback].contains(&Some(pool))
         };
-        let others = self.pools.iter().filter(|other| is_served(&other.settings));
-        others.map(|other| other.position).chain([pool]).collect()
-    }
-
-    /// Whether a server is asked for nothing, because it may have what was purged here. In force for
-    /// everybody who asks afterwards.
-    pub fn keep_out(&self, door: &ParentDoor, is_owed: bool) {
-        let (pool, position) = door.server;
-        self.pools[pool].doors[position].is_owed.store(is_owed, Ordering::SeqCst);
+        let others = self.origins.iter().enumerate().filter(|(_, other)| is_served(other));
+        others.map(|(other, _)| other).chain([pool]).collect()
     }
 
     /// Asks for a purge. An error says why there is no answer.
@@ -191,8 +219,8 @@ impl Upstream {
         let Some(token) = &self.token else {
             return Err(NoAnswer::Because("there is no operator's token to bring".to_owned()));
         };
-        let pool = &self.pools[door.server.0];
-        let server = &pool.doors[door.server.1].server;
+        let pool = &door.pool;
+        let server = &pool.doors[door.position].server;
         let dialled = server.dial(&pool.settings, pool.tls.as_ref(), true).await;
         let dialled = match dialled {
             Ok(dialled) => dialled,

@@ -95,7 +95,7 @@ impl Connection {
     /// A stream on a connection that others use, too.
     pub(super) fn http2((requests, place): http2::Taken, pool: Arc<Pool>, server: usize) -> Self {
         let (outgoing, incoming) = http2::halves(requests, pool.settings.read_timeout);
-        let peer = Peer { server: (pool.position, server), address: place.address };
+        let peer = Peer { server: (pool.number, server), address: place.address };
         let mut to = Destination::new(place.is_reused, pool, server, peer);
         to.shared = Some(place);
         Self::new(AnswerKind::Two(incoming), SenderKind::Two(outgoing), to)

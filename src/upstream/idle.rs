@@ -81,6 +81,13 @@ impl Idle {
         }
     }
 
+    /// Closes what leads elsewhere.
+    pub(super) fn keep_only(&self, is_kept: impl Fn(&Peer) -> bool) {
+        let mut waiting = self.lock();
+        let gone: Vec<_> = waiting.by_peer.extract_if(|peer, _| !is_kept(peer)).collect();
+        waiting.count -= gone.iter().map(|(_, entries)| entries.len()).sum::<usize>();
+    }
+
     /// Closes what is past its time or dead. Whether nothing is left to come back for.
     fn sweep(&self) -> bool {
         let now = Instant::now();

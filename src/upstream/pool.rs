@@ -2,10 +2,10 @@
 //! often another one may be tried.
 
 use super::Fault;
-use super::doors::Door;
+use super::doors::{Door, Owed};
 use super::health::{Change, Trouble};
 use super::server::Server;
-use super::tls::Tls;
+use super::tls::{self, Tls};
 use crate::config::{Balance, HealthCheck, Origin, OriginServer};
 use crate::metrics::Metrics;
 use pingora::lb::Backend;
@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::hash::Hasher;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -32,15 +32,23 @@ const LOAD_BITS: u32 = 16;
 /// Steps on the ring, or in turns, before nobody else is to be found.
 const STEPS_MAX: usize = 4096;
 
+/// What the next pool is told apart by.
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
+
 /// The servers of one origin.
 pub(super) struct Pool {
-    /// Position of the origin in the configuration.
+    /// Its own, of all that there have been.
+    pub(super) number: u64,
+    /// Position of the origin in the configuration that it was made for, and in the view of `metrics`.
+    /// In others it may have another one.
     pub(super) position: usize,
     pub(super) settings: Arc<Origin>,
     pub(super) servers: Vec<Server>,
     /// None, or one for each server.
     pub(super) doors: Vec<Door>,
     pub(super) tls: Option<Tls>,
+    /// What it was made of besides the settings.
+    files: u64,
     order: Order,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -48,7 +56,7 @@ pub(super) struct Pool {
     budget: AtomicI64,
     /// Of two that fail at once, one is the last.
     judging: Mutex<()>,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// In which order the servers are asked.
@@ -68,7 +76,10 @@ impl Pool {
         position: usize,
         settings: Arc<Origin>,
         metrics: Arc<Metrics>,
+        owed: &Owed,
     ) -> io::Result<Self> {
+        // Before they are read: what changes meanwhile is a change.
+        let files = tls::files(&settings);
         let order = match settings.balance {
             _ if settings.servers.len() == 1 => Order::Only,
             Balance::RoundRobin => {
@@ -80,6 +91,7 @@ impl Pool {
             Balance::LeastConn => Order::ByLoad(AtomicUsize::new(0)),
         };
         Ok(Self {
+            number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
             position,
             servers: settings
                 .servers
@@ -88,8 +100,9 @@ impl Pool {
                 .zip(settings.server_names())
                 .map(|(server, name)| Server::new(server, name))
                 .collect(),
-            doors: settings.admin.iter().cloned().map(Door::new).collect(),
+            doors: settings.admin.iter().cloned().map(|door| Door::new(door, owed)).collect(),
             tls: Tls::of(&settings)?,
+            files,
             order,
             places: Arc::new(Semaphore::new(settings.requests_max.min(Semaphore::MAX_PERMITS))),
             waiting: AtomicUsize::new(0),
@@ -98,6 +111,14 @@ impl Pool {
             metrics,
             settings,
         })
+    }
+
+    /// Whether it is what another configuration needs for an origin. Whom else to ask is no matter of
+    /// its own.
+    pub(super) fn serves(&self, settings: &Origin) -> bool {
+        let Origin { parent, fallback, .. } = settings.clone();
+        let own = Origin { parent, fallback, ..Origin::clone(&self.settings) };
+        own == *settings && self.files == tls::files(settings)
     }
 
     /// A place among the requests that the origin has to do with; waits for one, but not for long.

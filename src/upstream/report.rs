@@ -80,9 +80,12 @@ impl Upstream {
     /// What the metrics tell of each origin.
     pub fn gauges(&self) -> Vec<OriginGauges> {
         let gauges = |pool: &std::sync::Arc<Pool>| OriginGauges {
+            name: pool.settings.name.clone(),
             requests: pool.requests(),
             waiting: pool.waiting(),
-            servers_in: (0..pool.servers.len()).map(|server| pool.is_in(server)).collect(),
+            servers: (pool.servers.iter().enumerate())
+                .map(|(position, server)| (server.name.clone(), pool.is_in(position)))
+                .collect(),
         };
         self.pools.iter().map(gauges).collect()
     }

@@ -14,8 +14,8 @@ use std::time::Duration;
 /// Where connections that can be used for each other lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Peer {
-    /// Position of its origin, and its own among its servers.
-    pub(super) server: (usize, usize),
+    /// The number of its pool, and its own position among the servers there.
+    pub(super) server: (u64, usize),
     /// `None` for a socket in the file system.
     pub(super) address: Option<SocketAddr>,
 }

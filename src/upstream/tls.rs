@@ -7,6 +7,7 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -54,6 +55,15 @@ impl Tls {
         };
         self.server_name.as_ref().unwrap_or(own)
     }
+}
+
+/// What tells one state of an origin's certificate files from another.
+pub(super) fn files(origin: &Origin) -> u64 {
+    let client = origin.tls.client.as_ref();
+    let own = client.into_iter().flat_map(|client| [&client.cert, &client.key]);
+    let mut hasher = DefaultHasher::new();
+    origin.tls.ca.iter().chain(own).for_each(|file| std::fs::read(file).ok().hash(&mut hasher));
+    hasher.finish()
 }
 
 fn config(origin: &Origin) -> io::Result<ClientConfig> {

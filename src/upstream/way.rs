@@ -140,12 +140,12 @@ impl<'a> Way<'a> {
             return None;
         }
         let way = self.upstream.way(self.asking);
-        let is_same_origin = |pool: &usize| {
-            let fallback = way.fallback();
-            (Some(*pool) == fallback) == (Some(broken.pool.position) == fallback)
-        };
+        let is_broken = |pool: usize| Arc::ptr_eq(&self.upstream.pools[pool], &broken.pool);
+        let fallback = way.fallback();
+        let is_same_origin =
+            |pool: &usize| (Some(*pool) == fallback) == fallback.is_some_and(is_broken);
         let pools: Vec<usize> = way.pools.iter().copied().filter(is_same_origin).collect();
-        let is_next = pools.last() == Some(&broken.pool.position);
+        let is_next = pools.last().copied().is_some_and(is_broken);
         let tried = Vec::from_iter(Some(broken.server).filter(|_| is_next));
         let has_others = |tried: &[usize]| broken.pool.has_other(tried, std::time::Instant::now());
         let tried = if has_others(&tried) { tried } else { Vec::new() };
@@ -159,8 +159,7 @@ impl<'a> Way<'a> {
 
     async fn next_in_time(&mut self) -> Result<Connection, Fault> {
         while let Some(&position) = self.pools.last() {
-            let pool = &self.upstream.pools[position];
-            match self.next_of(pool).await {
+            match self.next_of(position).await {
                 Ok(connection) => return Ok(connection),
                 // More of the same would only reach others who are no better off.
                 Err(Fault::Busy) => return Err(Fault::Busy),
@@ -175,7 +174,8 @@ impl<'a> Way<'a> {
         Err(self.declined.map_or(self.fault, Fault::ServerError))
     }
 
-    async fn next_of(&mut self, pool: &Arc<Pool>) -> Result<Connection, Fault> {
+    async fn next_of(&mut self, position: usize) -> Result<Connection, Fault> {
+        let pool = &self.upstream.pools[position];
         let mut fault = None;
         let mut place = None;
         loop {
@@ -196,7 +196,7 @@ impl<'a> Way<'a> {
             if anew.is_none() {
                 self.tried.push(server);
             }
-            self.step = Step::Connecting(pool.position, server);
+            self.step = Step::Connecting(position, server);
             let connected = self.connect(pool, server, anew).await;
             self.step = Step::None;
             match connected {
@@ -229,7 +229,7 @@ impl<'a> Way<'a> {
         }
         let server = pool.pick(self.asking.key, &self.tried, std::time::Instant::now())?;
         if is_retry {
-            self.upstream.metrics.origin_retry(pool.position);
+            pool.metrics.origin_retry(pool.position);
         }
         Some(server)
     }
@@ -267,7 +267,7 @@ impl<'a> Way<'a> {
             let addresses = server.addresses(settings.connect_timeout).await;
             let addresses = addresses.iter().copied().map(Some).chain([None]);
             for address in addresses {
-                let peer = Peer { server: (pool.position, position), address };
+                let peer = Peer { server: (pool.number, position), address };
                 if let Some(stream) = self.upstream.idle.take(peer) {
                     let pool = pool.clone();
                     return Ok(Connection::http1(stream, true, pool, position, peer));
@@ -295,7 +295,7 @@ impl<'a> Way<'a> {
             return;
         }
         let NotConnected { fault, reason, .. } = not_connected;
-        self.upstream.metrics.origin_answer(pool.position, None, None);
+        pool.metrics.origin_answer(pool.position, None, None);
         tracing::warn!(
             origin = pool.settings.name,
             server = pool.servers[server].name,
@@ -344,13 +344,14 @@ impl<'a> Way<'a> {
     /// A server answered with this status, after this time. Whether that is as bad as no answer, and
     /// somebody else may have a better one.
     pub fn declines(&mut self, to: &Destination, status: u16, delay: Duration) -> bool {
-        self.upstream.metrics.origin_answer(to.pool.position, Some(status), Some(delay));
+        to.pool.metrics.origin_answer(to.pool.position, Some(status), Some(delay));
         to.pool.answered(to.server);
         if !self.asking.is_repeatable || self.pools.len() < 2 {
             return false;
         }
-        let is_bad = if to.pool.position == self.asking.origin {
-            let fallback = to.settings().fallback.as_ref();
+        let own = &self.upstream.pools[self.asking.origin];
+        let is_bad = if Arc::ptr_eq(&to.pool, own) {
+            let fallback = self.upstream.settings(self.asking.origin).fallback.as_ref();
             fallback.is_some_and(|fallback| fallback.statuses.contains(&status))
         } else {
             // A parent that has no way to the origin; what the origin itself says it passes on.
@@ -377,7 +378,7 @@ impl<'a> Way<'a> {
     /// An answer was none, or broke off: in the log and in the metrics.
     fn note(&self, to: &Destination, fault: Fault) {
         to.went_wrong(fault);
-        self.upstream.metrics.origin_answer(to.pool.position, None, None);
+        to.pool.metrics.origin_answer(to.pool.position, None, None);
         tracing::warn!(
             origin = to.settings().name,
             server = to.name(),
@@ -392,7 +393,8 @@ impl<'a> Way<'a> {
     fn leave_pool(&mut self) {
         let left = self.pools.pop();
         if let Some(left) = left.filter(|_| !self.pools.is_empty()) {
-            self.upstream.metrics.origin_failover(left);
+            let left = &self.upstream.pools[left];
+            left.metrics.origin_failover(left.position);
         }
         self.tried.clear();
         self.anew = None;
@@ -430,6 +432,6 @@ pub(super) async fn connect_apart(
 }
 
 fn http1(pool: &Arc<Pool>, position: usize, dialled: Dialled) -> Connection {
-    let peer = Peer { server: (pool.position, position), address: dialled.address };
+    let peer = Peer { server: (pool.number, position), address: dialled.address };
     Connection::http1(dialled.stream, false, pool.clone(), position, peer)
 }

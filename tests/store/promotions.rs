@@ -9,7 +9,6 @@ use brim::rules::cache_control::Demands;
 use brim::rules::key::Key;
 use brim::rules::policy;
 use brim::rules::purging::{self, Shares, Wish};
-use brim::rules::site::SiteMap;
 use brim::store::disk::Disk;
 use brim::upstream::PurgeWay;
 use brim::wire::HeadLimits;
@@ -78,6 +77,7 @@ impl Cache {
         let site = &self.settings.sites[0];
         let request = Request {
             head: &self.head,
+            configured: &self.engine.configured(),
             site,
             key: &self.key,
             additions: Vec::new(),
@@ -92,11 +92,13 @@ impl Cache {
     }
 
     async fn purge(&self, wish: Wish) {
-        let sites = SiteMap::new(&self.settings.sites);
-        let targets = purging::targets(&wish, &sites).expect("good");
-        let (shares, way) = (Shares::of(&wish, &sites), PurgeWay::told(None, None));
+        let configured = &self.engine.configured();
+        let sites = configured.sites();
+        let targets = purging::targets(&wish, sites).expect("good");
+        let (shares, way) = (Shares::of(&wish, sites), PurgeWay::told(None, None));
         let way = &way.expect("a way");
-        let order = Order { wish: &wish, targets: &targets, shares: &shares, by: "a test", way };
+        let (wish, targets, shares, by) = (&wish, &targets, &shares, "a test");
+        let order = Order { wish, targets, shares, configured, by, way };
         let receipt = self.engine.purge(&order).await;
         assert_eq!((receipt.done, receipt.durable), (true, true));
     }

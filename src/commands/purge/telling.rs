@@ -84,6 +84,7 @@ fn of_parent(parent: &OfParent, is_soft: bool) -> String {
             let weighed = weighed(objects, bytes);
             format!("parent {url}: {what} {weighed}{}", of_purge.unwrap_or_default())
         }
+        ParentState::Left => format!("parent {url}: not purged: it is no parent any more"),
         ParentState::Pending => {
             let why = parent.error.as_deref().unwrap_or("it has not acknowledged");
             format!("parent {url}: pending: {why}")

@@ -45,7 +45,7 @@ impl Network {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Subject {
     pub(super) network: Network,
-    /// 0: its connections; then the sites by position.
+    /// 0: its connections; each site has another number.
     pub(super) door: u32,
 }
 
@@ -80,7 +80,7 @@ struct Entry {
 }
 
 /// Everybody's entries.
-pub(super) struct Tally {
+pub(in crate::edge) struct Tally {
     hasher: RandomState,
     /// Each has its memory from the first client on that needs it.
     shards: Box<[Mutex<Vec<Entry>>]>,
@@ -109,7 +109,7 @@ impl Drop for Place<'_> {
 }
 
 impl Tally {
-    pub(super) fn new() -> Self {
+    pub(in crate::edge) fn new() -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self { hasher: RandomState::new(), shards }
     }

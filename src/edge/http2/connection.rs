@@ -6,7 +6,7 @@ use super::stream::{self, Conversation};
 use super::watch::{OF_A_BAD_REQUEST, Watch, Watched};
 use crate::access_log::Record;
 use crate::config::Limits;
-use crate::edge::door::{Edge, Visitor};
+use crate::edge::door::{Door, Visitor};
 use crate::edge::own::{Own, Recipient};
 use crate::edge::seats::{RESTS_AFTER, Seat};
 use crate::metrics::{Closed, Flood};
@@ -42,13 +42,13 @@ type Http2 = Connection<Watched, Bytes>;
 
 /// Serves requests until one of the two sides has enough. `read_before` are the first bytes.
 pub(in crate::edge) async fn serve(
-    edge: &Arc<Edge>,
+    door: &Arc<Door>,
     stream: Stream,
     read_before: BytesMut,
     visitor: Visitor,
     shutdown: &mut ShutdownWatch,
 ) {
-    let limits = edge.settings.server.limits;
+    let limits = door.limits();
     let watch = Watch::new();
     let outbox = Outbox::new();
     let watched = Watched::new(stream, read_before, watch.clone(), outbox.clone());
@@ -56,11 +56,11 @@ pub(in crate::edge) async fn serve(
     let connection = match timeout(limits.header_timeout, greeting).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(_)) => return,
-        Err(_) => return edge.log.metrics().connection_closed(Closed::HeaderTimeout),
+        Err(_) => return door.metrics.connection_closed(Closed::HeaderTimeout),
     };
     let tasks = limits.streams * TASKS_PER_STREAM;
     let driver = Driver {
-        edge,
+        door,
         visitor,
         limits,
         watch,
@@ -96,8 +96,9 @@ fn list_bytes_max(limits: &Limits) -> usize {
 }
 
 struct Driver<'a> {
-    edge: &'a Arc<Edge>,
+    door: &'a Arc<Door>,
     visitor: Visitor,
+    /// Those in force when the connection began: the client was told of some.
     limits: Limits,
     watch: Arc<Watch>,
     outbox: Arc<Outbox>,
@@ -155,7 +156,7 @@ impl Driver<'_> {
             if why == Closed::Crowded {
                 self.watch.hurries();
             }
-            self.edge.log.metrics().connection_closed(why);
+            self.door.metrics.connection_closed(why);
         }
         if let Enough::Farewell | Enough::Unused(_) = enough {
             enough = self.finish(&mut connection).await;
@@ -195,7 +196,7 @@ impl Driver<'_> {
                     return Err(Enough::Unused(Closed::Idle));
                 }
                 () = after(*unused_since, RESTS_AFTER), if seat.is_none() => {
-                    seat = Some(self.edge.seats.take());
+                    seat = Some(self.door.seats.take());
                 }
                 () = is_needed(&mut seat) => return Err(Enough::Unused(Closed::Crowded)),
             }
@@ -209,10 +210,10 @@ impl Driver<'_> {
         let asked = Asked {
             place: Some(place),
             watch: self.watch.clone(),
-            _running: self.edge.running.token(),
+            _running: self.door.running.token(),
         };
         let conversation = Conversation {
-            edge: self.edge.clone(),
+            door: self.door.clone(),
             visitor: self.visitor.clone(),
             watch: self.watch.clone(),
             outbox: self.outbox.clone(),
@@ -247,7 +248,7 @@ impl Driver<'_> {
     }
 
     async fn end(&self, mut connection: Http2, enough: Enough) {
-        let metrics = self.edge.log.metrics();
+        let metrics = &self.door.metrics;
         match enough {
             Enough::Flood(flood) => {
                 metrics.http2_flood(flood);
@@ -269,8 +270,8 @@ impl Driver<'_> {
 
     /// A request that was not read to its end has its place in the log all the same.
     fn note(&self, own: Own) {
-        let mut recording =
-            self.edge.log.begin(Record::new(SystemTime::now(), self.visitor.peer, None));
+        let edge = self.door.edge();
+        let mut recording = edge.log.begin(Record::new(SystemTime::now(), self.visitor.peer, None));
         let version = Version::Http2;
         let to =
             Recipient { version, persistent: false, wants_body: false, hsts: b"", story: None };

@@ -4,7 +4,8 @@ use super::outbox::{Outbox, PIECE_BYTES_MAX, Share};
 use super::watch::{OF_A_BAD_REQUEST, OF_AN_ANSWER, Watch};
 use crate::access_log::Record;
 use crate::edge::client::{Ended, Reply, RequestBody};
-use crate::edge::door::{Edge, Visitor};
+use crate::edge::current::Edge;
+use crate::edge::door::{Door, Visitor};
 use crate::edge::own::{Own, Recipient};
 use crate::edge::route::{Arrival, Route};
 use crate::engine::Pieces;
@@ -34,7 +35,7 @@ const CLIENT_GONE: &str = "client_gone";
 
 /// What requests on one connection have in common.
 pub(super) struct Conversation {
-    pub(super) edge: Arc<Edge>,
+    pub(super) door: Arc<Door>,
     pub(super) visitor: Visitor,
     pub(super) watch: Arc<Watch>,
     pub(super) outbox: Arc<Outbox>,
@@ -47,7 +48,8 @@ pub(super) async fn answer(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
 ) {
-    let Conversation { edge, outbox, .. } = conversation;
+    let Conversation { door, outbox, .. } = conversation;
+    let edge = door.edge();
     let limits = &edge.settings.server.limits;
     let (parts, stream) = request.into_parts();
     let request = Request::from_parts(parts, ());
@@ -57,26 +59,28 @@ pub(super) async fn answer(
     let head = match http2::read_request(&request, stream.is_end_stream(), &limits.head) {
         Ok(head) => head,
         Err(bad) => {
-            return refuse(conversation, bad, request.method() != http::Method::HEAD, reply).await;
+            return refuse(&edge, conversation, bad, request.method() != http::Method::HEAD, reply)
+                .await;
         }
     };
     // What the library knows of it is not needed any more.
     drop(request);
     let body =
         Http2Body::new(stream, Patience::new(limits.body_timeout, limits.rate_min), limits.head);
-    if !converse(conversation, &head, &mut reply, body).await {
+    if !converse(&edge, conversation, &head, &mut reply, body).await {
         reply.reset(Reason::INTERNAL_ERROR);
     }
 }
 
 /// Whether the client got a whole answer.
 async fn converse(
+    edge: &Edge,
     conversation: &Conversation,
     head: &RequestHead,
     reply: &mut Http2Reply,
     mut body: Http2Body,
 ) -> bool {
-    let Conversation { edge, visitor, watch, shutdown, .. } = conversation;
+    let Conversation { visitor, watch, shutdown, .. } = conversation;
     let now = SystemTime::now();
     let client = edge.client_of(head, visitor);
     let mut recording = edge.log.begin(Record::new(now, client, Some(head)));
@@ -127,12 +131,13 @@ async fn converse(
 
 /// What has no meaning or more than one is a stream error, and no answer (RFC 9113, section 8.1.1).
 async fn refuse(
+    edge: &Edge,
     conversation: &Conversation,
     bad: BadRequest,
     wants_body: bool,
     mut reply: Http2Reply,
 ) {
-    let Conversation { edge, visitor, watch, .. } = conversation;
+    let Conversation { visitor, watch, .. } = conversation;
     let mut recording = edge.log.begin(Record::new(SystemTime::now(), visitor.peer, None));
     let record = &mut recording.record;
     let to =

@@ -140,7 +140,7 @@ impl Task {
         }
         way.is_over(&connection.to);
         // For the next request of whoever is told now.
-        self.engine.upstream.release(connection);
+        self.configured.upstream.release(connection);
         answer.arrival.finish(Over::Whole(trailers));
     }
 

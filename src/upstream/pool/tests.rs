@@ -10,7 +10,7 @@ fn pool(lines: &str) -> Arc<Pool> {
     let settings = config::check(&text, "test", Path::new("")).settings;
     let origin = settings.unwrap_or_else(|| panic!("{lines}")).origins[0].clone();
     let metrics = Metrics::new(&[], &[]);
-    Arc::new(Pool::new(0, origin, metrics).expect("a pool"))
+    Arc::new(Pool::new(0, origin, metrics, &Owed::default()).expect("a pool"))
 }
 
 /// With servers of these weights.

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 type Fingerprint = Vec<Option<(u64, u64, u64, i64, i64)>>;
 
 /// Files that belong together.
-#[derive(Debug)]
-pub(super) struct Watched {
+#[derive(Clone, Debug)]
+pub struct Watched {
     files: Vec<PathBuf>,
     /// What was read last, good or bad.
     read: Fingerprint,
@@ -19,14 +19,19 @@ pub(super) struct Watched {
 
 impl Watched {
     /// To be made before the files are read: what changes meanwhile is a change.
-    pub(super) fn new(files: Vec<PathBuf>) -> Self {
+    pub fn new(files: Vec<PathBuf>) -> Self {
         let read = fingerprint(&files);
         Self { files, read, found: None }
     }
 
+    /// Whether they are not what was read last.
+    pub fn have_changed(&self) -> bool {
+        fingerprint(&self.files) != self.read
+    }
+
     /// Whether they are to be read again: they are not what was read, and as they were at the last
     /// look. Whoever is still writing is not disturbed.
-    pub(super) fn is_due(&mut self) -> bool {
+    pub fn is_due(&mut self) -> bool {
         let now = fingerprint(&self.files);
         if now == self.read {
             self.found = None;

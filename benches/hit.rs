@@ -13,6 +13,7 @@ use brim::rules::cache_control::Demands;
 use brim::rules::key::Key;
 use brim::rules::policy;
 use brim::rules::purging::{self, Shares, Wish};
+use brim::trace::Trail;
 use brim::upstream::PurgeWay;
 use brim::wire::HeadLimits;
 use brim::wire::request::{Parser, RequestHead};
@@ -73,8 +74,9 @@ fn settings(origin: SocketAddr) -> Settings {
 fn answer_a_hit(bencher: divan::Bencher, len: usize) {
     let runtime = Runtime::new().expect("a runtime");
     let metrics = Metrics::new(&["*".into()], &[]);
-    let (log, _writer) = AccessLog::open(&config::AccessLog::Off, metrics).expect("a log");
     let settings = Arc::new(settings(origin(len)));
+    let log = config::Log { access: config::AccessLog::Off, ..settings.log.clone() };
+    let (log, _writer) = AccessLog::open(&log, metrics).expect("a log");
     let engine = Engine::new(&settings, None, None, log.metrics().clone()).expect("an engine");
     let gatekeeper = Arc::new(Gatekeeper::new(None, log.metrics().clone()));
     let edge = Door::new(settings, engine, gatekeeper, log, None, TaskTracker::new());
@@ -117,6 +119,7 @@ fn look_up(bencher: divan::Bencher, rules: usize) {
     let mut key = Key::default();
     key.write(site, head.authority(), head.target(), 80);
     let configured = &engine.configured();
+    let trail = Trail::new(&head, false, SystemTime::now(), None);
     let request = Request {
         head: &head,
         configured,
@@ -129,6 +132,7 @@ fn look_up(bencher: divan::Bencher, rules: usize) {
         peer_is_trusted: false,
         scheme: "http",
         now: SystemTime::now(),
+        trail: &trail,
     };
     let look_up = || runtime.block_on(engine.lookup(&request, false));
     while let Found::Wait(ticket, _) = look_up() {

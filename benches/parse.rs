@@ -46,6 +46,7 @@ fn write_the_origins_head(bencher: divan::Bencher, head: &Named) {
         client_certificate: None,
         allowed: &[],
         identity: &identity,
+        about_request: b"",
     };
     bencher.bench(|| forwarding::request_head(divan::black_box(&head), &hop));
 }

@@ -204,9 +204,17 @@ pub(crate) fn forwarded_request(data: &[u8]) {
         let peer = "2001:db8::7".parse().expect("an address");
         let (scheme, allowed) = ("http", &[][..]);
         let (host, identity) = (&*host, &identity);
-        let client_certificate = None;
-        let hop =
-            Hop { peer, peer_is_trusted, scheme, host, client_certificate, allowed, identity };
+        let (client_certificate, about_request) = (None, &b"X-Request-Id: ours\r\n"[..]);
+        let hop = Hop {
+            peer,
+            peer_is_trusted,
+            scheme,
+            host,
+            client_certificate,
+            allowed,
+            identity,
+            about_request,
+        };
         let text = forwarding::request_head(&head, &hop);
         let sent = read(&text).unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&text)));
         second_opinion(&text, &sent);
@@ -257,6 +265,7 @@ fn assert_forwarded(head: &RequestHead, sent: &RequestHead, hop: &Hop<'_>) {
     assert!(hop.peer_is_trusted || forwarded.starts_with(element.as_bytes()));
     assert!(memchr::memmem::find(&only("cdn-loop"), hop.identity.as_str().as_bytes()).is_some());
     only("host");
+    assert_eq!(only("x-request-id"), b"ours");
     only("x-forwarded-host");
     only("surrogate-capability");
     assert_eq!(loops::check(&sent.fields, hop.identity), Err(Looped::Here));

@@ -1,182 +1,130 @@
-//! The access log: one JSON line a request, written by a thread of its own, so that a slow disk or
+//! The access log: one line a request, written by a thread of its own, so that a slow disk or
 //! terminal never holds up a request. When its queue is full, lines are dropped and counted. A
-//! request is counted in the metrics where its line is written, also when there is no log.
+//! request is counted in the metrics where its line is written, also when there is no log, and what
+//! is told of it to whoever follows its trace is told there, too.
+//!
+//! `record` is what is known of a request, `line` how it is written, `escape` what keeps it one line,
+//! `span` what of it goes into a trace, `writer` the queue and the thread, `target` where they lead.
 
-use crate::config::{AccessLog as Target, Site};
-use crate::metrics::Metrics;
+mod escape;
+mod line;
+mod record;
+mod span;
+mod target;
+mod writer;
+
+pub use record::{Record, Sent};
+pub use writer::LogWriter;
+
+use crate::config::{self, LogFormat};
+use crate::metrics::{Answered, Metrics};
 use crate::outcome::Outcome;
-use crate::wire::Version;
+use crate::trace::{self, Tracer, Trail};
 use crate::wire::request::RequestHead;
-use serde::Serialize;
-use std::io::{self, BufWriter, Write};
-use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use arc_swap::ArcSwap;
+use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+use target::Target;
+use writer::Queue;
 
-/// Lines waiting for the writer.
-const QUEUE_LINES: usize = 8192;
-
-/// Everything the log says about one request.
-#[derive(Clone, Debug)]
-pub struct Record {
-    /// When its head had arrived.
-    time: SystemTime,
-    /// Who asked; behind trusted proxies, who asked them.
-    client: IpAddr,
-    /// `None` for a head that could not be read.
-    request: Option<RequestLine>,
-    /// The site that it belongs to.
-    pub site: Option<Arc<Site>>,
-    /// What the client was told; 0 when it was told nothing.
-    pub status: u16,
-    /// Bytes sent to the client, heads included.
-    sent_bytes: u64,
-    /// When work on it began.
-    started: Instant,
-    /// From then to the answer's last byte.
-    duration: Option<Duration>,
-    /// From the request's departure to the head of the origin's answer.
-    pub origin_duration: Option<Duration>,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// More about an error.
-    pub detail: Option<&'static str>,
-}
-
-#[derive(Clone, Debug)]
-struct RequestLine {
-    version: Version,
-    method: String,
-    host: String,
-    target: String,
-    user_agent: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    time: String,
-    client: IpAddr,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    protocol: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    method: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    site: Option<&'a str>,
-    status: u16,
-    bytes: u64,
-    duration_ms: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    origin_ms: Option<f64>,
-    outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_agent: Option<&'a str>,
-}
-
-impl Record {
-    /// A request that has just arrived; `None` for a head that could not be read.
-    pub fn new(time: SystemTime, client: IpAddr, head: Option<&RequestHead>) -> Self {
-        Self {
-            time,
-            client,
-            request: head.map(|head| RequestLine {
-                version: head.version,
-                method: head.method.to_string(),
-                host: head.authority_text().unwrap_or_default().to_owned(),
-                target: head.target().to_owned(),
-                user_agent: head
-                    .fields
-                    .first("user-agent")
-                    .map(|value| String::from_utf8_lossy(value).into_owned()),
-            }),
-            site: None,
-            status: 0,
-            sent_bytes: 0,
-            started: Instant::now(),
-            duration: None,
-            origin_duration: None,
-            // What it is if nobody says anything else before it is dropped.
-            outcome: Outcome::Error("cut_off"),
-            detail: None,
-        }
-    }
-
-    /// The answer is out. What the connection does after it is not the request's time.
-    pub fn is_answered(&mut self, sent_bytes: u64) {
-        self.sent_bytes = sent_bytes;
-        self.duration = Some(self.started.elapsed());
-    }
-
-    fn line(&self) -> String {
-        let request = self.request.as_ref();
-        let time = jiff::Timestamp::try_from(self.time).unwrap_or_default();
-        let line = Line {
-            time: format!("{time:.3}"),
-            client: self.client,
-            protocol: request.map(|r| r.version.name()),
-            method: request.map(|r| r.method.as_str()),
-            host: request.map(|r| r.host.as_str()),
-            target: request.map(|r| r.target.as_str()),
-            site: self.site.as_ref().map(|site| site.name.as_str()),
-            status: self.status,
-            bytes: self.sent_bytes,
-            duration_ms: milliseconds(self.duration.unwrap_or_default()),
-            origin_ms: self.origin_duration.map(milliseconds),
-            outcome: self.outcome.label(),
-            reason: self.outcome.reason(),
-            detail: self.detail,
-            user_agent: request.and_then(|r| r.user_agent.as_deref()),
-        };
-        serde_json::to_string(&line).unwrap_or_default()
-    }
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_micros() as f64 / 1000.0
-}
+/// A line that is longer gives its buffer back.
+const LINE_BYTES_USUAL: usize = 16 * 1024;
 
 /// Takes records from any thread.
 #[derive(Clone)]
 pub struct AccessLog {
-    lines: Option<NonBlocking>,
+    shared: Arc<Shared>,
     metrics: Arc<Metrics>,
+    tracer: Option<Arc<Tracer>>,
 }
 
-/// The thread that writes. When dropped it writes what is queued, but does not wait for ever.
-pub struct LogWriter {
-    lost: Option<ErrorCounter>,
-    _guard: Option<WorkerGuard>,
+struct Shared {
+    settings: ArcSwap<Settings>,
+    /// What is written now, and what still was when something else took its place.
+    writers: Mutex<Vec<Arc<Queue>>>,
+    /// Strangers do not choose which of their requests are written.
+    keyed: RandomState,
+}
+
+/// What is written, and where to.
+struct Settings {
+    target: config::AccessLog,
+    format: LogFormat,
+    threshold: u64,
+    queue: Option<Arc<Queue>>,
 }
 
 impl AccessLog {
     /// Opens the target; the error names it. What is written to it is counted in `metrics`.
-    pub fn open(target: &Target, metrics: Arc<Metrics>) -> io::Result<(Self, LogWriter)> {
-        let output: Box<dyn Write + Send> = match target {
-            Target::Off => {
-                let writer = LogWriter { lost: None, _guard: None };
-                return Ok((Self { lines: None, metrics }, writer));
-            }
-            Target::Stdout => Box::new(io::stdout()),
-            Target::File(path) => {
-                let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
-                let named = |error| io::Error::other(format!("{}: {error}", path.display()));
-                Box::new(file.map_err(named)?)
-            }
+    pub fn open(settings: &config::Log, metrics: Arc<Metrics>) -> io::Result<(Self, LogWriter)> {
+        let nothing = Settings {
+            target: config::AccessLog::Off,
+            format: LogFormat::Json,
+            threshold: 0,
+            queue: None,
         };
-        let (lines, guard) = NonBlockingBuilder::default()
-            .buffered_lines_limit(QUEUE_LINES)
-            .thread_name("access-log")
-            .finish(BufWriter::new(output));
-        let writer = LogWriter { lost: Some(lines.error_counter()), _guard: Some(guard) };
-        Ok((Self { lines: Some(lines), metrics }, writer))
+        let shared = Arc::new(Shared {
+            settings: ArcSwap::from_pointee(nothing),
+            writers: Mutex::default(),
+            keyed: RandomState::new(),
+        });
+        let log = Self { shared, metrics, tracer: None };
+        log.apply(settings)?;
+        let writer = LogWriter::new(log.clone());
+        Ok((log, writer))
+    }
+
+    /// Has spans of the requests told, too.
+    #[must_use]
+    pub fn with_tracer(self, tracer: Option<Arc<Tracer>>) -> Self {
+        Self { tracer, ..self }
+    }
+
+    /// Writes like this from now on. When another target cannot be opened, nothing changes, and the
+    /// error names it.
+    pub fn apply(&self, settings: &config::Log) -> io::Result<()> {
+        // One after the other.
+        let mut writers = self.writers();
+        let now = self.shared.settings.load_full();
+        let queue = if now.target == settings.access && now.queue.is_some() {
+            now.queue.clone()
+        } else {
+            let opened = Target::open(&settings.access)?;
+            opened.map(|target| writer::start(target, self.metrics.clone())).transpose()?
+        };
+        let is_another = match (&now.queue, &queue) {
+            (Some(now), Some(next)) => !Arc::ptr_eq(now, next),
+            (None, None) => false,
+            _ => true,
+        };
+        let next = Settings {
+            target: settings.access.clone(),
+            format: settings.format.clone(),
+            threshold: trace::threshold(settings.sample),
+            queue: queue.clone(),
+        };
+        self.shared.settings.store(Arc::new(next));
+        if is_another {
+            // Who has taken the old one a moment ago may still write into it: it ends when they
+            // are done.
+            if let Some(old) = &now.queue {
+                old.finish();
+            }
+            writers.retain(|writer| !writer.has_ended());
+            writers.extend(queue);
+        }
+        Ok(())
+    }
+
+    /// Goes on in a new file where the one that is written to was moved away. What is queued is
+    /// written before, and nothing waits.
+    pub fn reopen(&self) {
+        if let Some(queue) = &self.shared.settings.load().queue {
+            queue.reopen();
+        }
     }
 
     /// Where requests are counted.
@@ -190,19 +138,64 @@ impl AccessLog {
         Self { metrics, ..self.clone() }
     }
 
+    /// What a request that came at `now` is called on its way.
+    pub fn trail<'a>(
+        &self,
+        head: &'a RequestHead,
+        peer_is_trusted: bool,
+        now: SystemTime,
+    ) -> Trail<'a> {
+        Trail::new(head, peer_is_trusted, now, self.tracer.clone())
+    }
+
     /// Begins a line that is written when it is dropped, however that comes about.
-    pub fn begin(&self, record: Record) -> Recording<'_> {
+    pub fn begin<'l>(&'l self, record: Record<'l>) -> Recording<'l> {
         Recording { log: self, record }
     }
 
+    fn writers(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Queue>>> {
+        self.shared.writers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Queues one line, or counts it as dropped.
-    fn write(&self, record: &Record) {
-        if let Some(lines) = &self.lines {
-            let mut line = record.line();
-            line.push('\n');
-            // The queue takes the line or counts it; neither fails.
-            let _ = lines.clone().write_all(line.as_bytes());
+    fn write(&self, record: &Record<'_>) {
+        thread_local! {
+            static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
         }
+        let settings = self.shared.settings.load();
+        let Some(queue) = &settings.queue else { return };
+        if !self.is_written(record, settings.threshold) {
+            return;
+        }
+        let mut line = LINE.take();
+        line.clear();
+        line::write(&mut line, &settings.format, record);
+        if !queue.put(&line) {
+            // It was finished between the look at the settings and now.
+            if let Some(queue) = &self.shared.settings.load().queue {
+                queue.put(&line);
+            }
+        }
+        if line.capacity() <= LINE_BYTES_USUAL {
+            LINE.set(line);
+        }
+    }
+
+    /// What goes wrong is always written.
+    fn is_written(&self, record: &Record<'_>, threshold: u64) -> bool {
+        let is_wrong = record.status >= 500 || matches!(record.outcome, Outcome::Error(_));
+        if threshold == u64::MAX || is_wrong {
+            return true;
+        }
+        let trail = record.trail;
+        let number =
+            match trail.and_then(|trail| Some((trail.trace_id()?, trail.peer_is_trusted()))) {
+                // Every server on the way of a trace comes to the same: its last 56 bits are random.
+                Some((trace_id, true)) => (trace_id as u64) << 8,
+                Some((trace_id, false)) => self.shared.keyed.hash_one(trace_id),
+                None => trace::random(),
+            };
+        trace::is_chosen(number, threshold)
     }
 }
 
@@ -210,28 +203,29 @@ impl AccessLog {
 pub struct Recording<'l> {
     log: &'l AccessLog,
     /// What is known so far.
-    pub record: Record,
+    pub record: Record<'l>,
 }
 
 impl Drop for Recording<'_> {
     fn drop(&mut self) {
-        let record = &mut self.record;
+        let Self { log, record } = self;
         if std::thread::panicking() {
             record.outcome = Outcome::Error("panic");
         }
-        let duration = *record.duration.get_or_insert_with(|| record.started.elapsed());
+        let duration = record.ends();
         let site = record.site.as_ref().map(|site| site.position);
         // Whoever has seen the line finds it counted.
-        self.log.metrics.request(site, record.outcome, duration);
-        self.log.write(record);
-    }
-}
-
-impl Drop for LogWriter {
-    fn drop(&mut self) {
-        let lost = self.lost.as_ref().map_or(0, ErrorCounter::dropped_lines);
-        if lost > 0 {
-            tracing::warn!(lines = lost, "the access log was too slow and lost lines");
+        log.metrics.request(site, record.outcome, duration);
+        log.metrics.answered(&Answered {
+            site,
+            outcome: record.outcome,
+            tier: record.tier,
+            first_byte: record.first_byte(),
+            sent_bytes: record.sent.bytes,
+        });
+        log.write(record);
+        if let Some((tracer, span)) = record.trail.and_then(Trail::span) {
+            tracer.record(span::told(span, record));
         }
     }
 }

@@ -8,6 +8,7 @@
 //! | `POST /purge` | makes what the body names forgotten, on parents first: a receipt; 202: not yet on all |
 //! | `GET /purges`, `GET /purges/{id}` | the receipts, `?limit=` |
 //! | `GET /objects` | what is stored, `?prefix=`, `?tag=` or `?host=`, and `limit=` |
+//! | `GET /log-level`, `PUT /log-level` | how loud the error log is, `{"level":"info,brim::upstream=debug"}` |
 //! | `GET /origins` | how the origins and their servers are, and why |
 //! | `POST /reload` | reads the configuration again: what has changed; 422: everything that is wrong with it |
 //!
@@ -18,6 +19,7 @@
 mod answer;
 mod connection;
 pub mod gatekeeper;
+mod log_level;
 mod objects;
 mod origins;
 mod places;
@@ -58,7 +60,7 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 const ROUTES: &str = "There is nothing here. What there is: /healthz, /readyz, /metrics, and with \
                       the operator's token POST /purge, /purges, /purges/{id}, /objects, \
-                      /origins, POST /reload\n";
+                      /origins, /log-level, POST /reload\n";
 
 /// What the operator may ask.
 pub struct Admin {
@@ -95,6 +97,7 @@ enum Guarded {
     Objects,
     Origins,
     Reload,
+    LogLevel,
 }
 
 impl Route {
@@ -108,6 +111,7 @@ impl Route {
             "/objects" => Self::Guarded(Guarded::Objects),
             "/origins" => Self::Guarded(Guarded::Origins),
             "/reload" => Self::Guarded(Guarded::Reload),
+            "/log-level" => Self::Guarded(Guarded::LogLevel),
             _ => {
                 let id = path.strip_prefix("/purges/")?;
                 let is_one = !id.is_empty() && !id.contains('/');
@@ -118,10 +122,10 @@ impl Route {
 
     /// The methods as Allow lists them.
     fn allowed(&self) -> &'static str {
-        if matches!(self, Self::Guarded(Guarded::Purge | Guarded::Reload)) {
-            "POST"
-        } else {
-            "GET, HEAD"
+        match self {
+            Self::Guarded(Guarded::Purge | Guarded::Reload) => "POST",
+            Self::Guarded(Guarded::LogLevel) => "GET, HEAD, PUT",
+            _ => "GET, HEAD",
         }
     }
 
@@ -245,6 +249,14 @@ impl Admin {
             Guarded::Objects => objects::list(engine, configured.sites(), query).await,
             Guarded::Origins => origins::list(engine, query),
             Guarded::Reload => reload::reload(&self.reloads, query).await,
+            Guarded::LogLevel if asked.head.method == Method::PUT => {
+                let query = query.map(str::to_owned);
+                match asked.content(BODY_BYTES_MAX).await {
+                    Err(refusal) => refusal,
+                    Ok(body) => log_level::set(query.as_deref(), &body),
+                }
+            }
+            Guarded::LogLevel => log_level::show(query),
         }
     }
 }

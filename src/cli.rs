@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 /// A CDN edge in one binary: a reverse proxy in front of your origin.
 #[derive(Parser)]
@@ -88,6 +89,18 @@ Examples:
   brim check && brim reload
   brim reload --admin http://10.0.0.2:9180 --token-file admin.token")]
     Reload(RunningEdge),
+    /// Show or change how loud a running edge's error log is.
+    ///
+    /// What is changed is so at once, and until the next start.
+    #[command(after_help = "\
+LEVEL is error, warn, info, debug or trace, and may name others for single parts of the program, which
+the lines of the log name; off is for those alone.
+
+Examples:
+  brim log-level
+  brim log-level debug
+  brim log-level info,brim::upstream=debug --admin http://10.0.0.2:9180 --token-file admin.token")]
+    LogLevel(LogLevel),
     /// Look into the folder of the disk tier.
     ///
     /// Nothing is changed and nothing is claimed: the edge that uses the folder may go on running.
@@ -193,6 +206,15 @@ struct Purge {
     edge: RunningEdge,
 }
 
+#[derive(Args)]
+struct LogLevel {
+    /// What it is to be from now on.
+    #[arg(value_name = "LEVEL", value_parser = crate::config::Levels::from_str)]
+    level: Option<crate::config::Levels>,
+    #[command(flatten)]
+    edge: RunningEdge,
+}
+
 impl Purge {
     fn run(self) -> ExitCode {
         let wish = Wish {
@@ -289,6 +311,9 @@ pub fn main() -> ExitCode {
         }
         Command::Purge(purge) => purge.run(),
         Command::Reload(edge) => commands::reload::reload(&edge.door()),
+        Command::LogLevel(LogLevel { level, edge }) => {
+            commands::log_level::log_level(level.map(|level| level.to_string()), &edge.door())
+        }
         Command::Store { command } => match command {
             Store::Stat { folder, json } => commands::store::stat(&folder.path, json),
             Store::Verify { folder } => commands::store::verify(&folder.path),

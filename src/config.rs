@@ -8,6 +8,7 @@ mod certificate;
 mod changes;
 mod file;
 mod hsts;
+mod log;
 mod origin;
 mod pem;
 mod restart;
@@ -18,6 +19,9 @@ mod watched;
 pub use certificate::{Certificate, ClientAuth, Identity, Tls, Unusable};
 pub use changes::{Change, Document};
 pub use hsts::Hsts;
+pub use log::{
+    AccessLog, Collector, ErrorFormat, Levels, Log, LogFormat, LogPiece, LogValue, Parents, Trace,
+};
 pub use origin::{
     Balance, ClientCertificate, Ejection, Fallback, HealthCheck, Http2, Origin, OriginServer,
     OriginTls, Place,
@@ -47,6 +51,8 @@ pub struct Settings {
     pub server: Server,
     /// `[log]`
     pub log: Log,
+    /// `[trace]`
+    pub trace: Trace,
     /// `[cache]`
     pub cache: Cache,
     /// `[[certificate]]`
@@ -77,6 +83,8 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
     /// The file is applied again when it changes.
     pub reload_on_change: bool,
+    /// Answers carry the id of their request.
+    pub request_id: bool,
     /// How long running requests may take to finish at shutdown.
     pub shutdown_timeout: Duration,
     /// `[server.limits]`
@@ -132,26 +140,6 @@ pub struct Limits {
     pub connections_per_client: usize,
     /// Fetches from origins for the cache at one time.
     pub fills: usize,
-}
-
-/// `[log]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Log {
-    /// Where access lines go.
-    pub access: AccessLog,
-    /// The least level of the error log.
-    pub level: tracing::Level,
-}
-
-/// Where access lines go.
-#[derive(Clone, Debug, PartialEq)]
-pub enum AccessLog {
-    /// Nowhere.
-    Off,
-    /// Standard output.
-    Stdout,
-    /// This file, appended to.
-    File(PathBuf),
 }
 
 /// `[cache]`

@@ -19,7 +19,7 @@
 //!
 //! `admin` answers the operator meanwhile. `config` is what `edge.toml` says. Imports run down this
 //! list only: `cli`, `commands`, `server`, `demo`, `edge`, `admin`, `engine`, `store`, `upstream`,
-//! `access_log`, `metrics`, `transport`, `rules`, `config`, `outcome`, `permits`, `survive`, `wire`.
+//! `access_log`, `error_log`, `trace`, `metrics`, `transport`, `rules`, `config`, `outcome`, `permits`, `survive`, `wire`.
 
 pub mod access_log;
 pub mod admin;
@@ -29,6 +29,7 @@ pub mod config;
 pub mod demo;
 pub mod edge;
 pub mod engine;
+pub mod error_log;
 pub mod metrics;
 pub mod outcome;
 pub mod permits;
@@ -36,6 +37,7 @@ pub mod rules;
 pub mod server;
 pub mod store;
 pub mod survive;
+pub mod trace;
 pub mod transport;
 pub mod upstream;
 pub mod wire;

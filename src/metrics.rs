@@ -7,18 +7,21 @@
 //! `Metrics` is the view of one configuration, by whose positions sites and origins are counted. Another
 //! configuration has another view of the same series: what has the same name is counted on.
 
+mod answers;
 mod clients;
 mod floods;
 mod origins;
 mod reloads;
 mod tls;
 
+pub use answers::Answered;
 pub use clients::{Closed, Limit, Refused};
 pub use floods::Flood;
 pub use origins::{OriginGauges, OriginNames};
 pub use tls::Handshake;
 
 use crate::outcome::Outcome;
+use answers::AnswerSeries;
 use clients::ClientSeries;
 use floods::FloodSeries;
 use origins::{OriginFamilies, OriginSeries, ServerSeries};
@@ -127,6 +130,7 @@ pub struct Metrics {
     /// No site's first, then by position; inside by `Outcome::index`.
     requests: Vec<[IntCounter; Outcome::LABELS.len()]>,
     request_seconds: Histogram,
+    answers: AnswerSeries,
     clients: ClientSeries,
     origin_requests_by_class: IntCounterVec,
     /// By position; inside as in `STATUS_CLASSES`.
@@ -195,6 +199,7 @@ impl Metrics {
              once.",
             &["result"],
         );
+        let answers = AnswerSeries::of(&registry, sites);
         let clients = ClientSeries::of(&registry, sites);
         let origin_families = OriginFamilies::new(&registry, origins);
         Arc::new(Self {
@@ -205,6 +210,7 @@ impl Metrics {
                 "brim_request_seconds",
                 "From the arrival of a request's head to the last byte of the answer.",
             ),
+            answers,
             clients,
             origin_requests: of_origins(&origin_requests, origins),
             origin_requests_by_class: origin_requests,
@@ -277,6 +283,7 @@ impl Metrics {
             requests: of_sites(&self.requests_by_site, sites),
             origin_requests: of_origins(&self.origin_requests_by_class, origins),
             origins: self.origin_families.series(origins),
+            answers: self.answers.of_other_sites(sites),
             clients: self.clients.of_other_sites(sites),
             ..self.clone()
         })

@@ -49,6 +49,25 @@ pub enum Staleness {
     MaxStale,
 }
 
+/// Where what is stored was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// In memory.
+    Memory,
+    /// On the disk.
+    Disk,
+}
+
+impl Tier {
+    /// In the order of the variants.
+    pub const LABELS: [&str; 2] = ["memory", "disk"];
+
+    /// What metrics and logs call it.
+    pub fn label(self) -> &'static str {
+        Self::LABELS[self as usize]
+    }
+}
+
 impl Outcome {
     /// Every label, in the order of `index`.
     pub const LABELS: [&str; 7] = ["hit", "stale", "miss", "revalidated", "pass", "edge", "error"];

@@ -17,4 +17,5 @@ pub mod signed;
 pub mod site;
 pub mod storing;
 pub mod tags;
+pub mod trace_context;
 pub mod vary;

@@ -10,7 +10,7 @@
 
 mod reload;
 
-pub use reload::{ConfigFile, HeedLog};
+pub use reload::ConfigFile;
 
 use crate::access_log::AccessLog;
 use crate::admin::Admin;
@@ -136,14 +136,13 @@ impl Brim {
         Ok(bound)
     }
 
-    /// Has the edge apply its file again when somebody asks for that. `heed_log` is told what it says
-    /// about the log.
-    pub fn add_reloading(&mut self, file: ConfigFile, metrics: Arc<Metrics>, heed_log: HeedLog) {
+    /// Has the edge apply its file again when somebody asks for that, and its log opened again at SIGHUP.
+    pub fn add_reloading(&mut self, file: ConfigFile, log: AccessLog) {
         let Some(entrance) = &mut self.entrance else { return };
         // Nobody else fulfils wishes.
         let wishes = std::mem::replace(&mut entrance.wishes, Reloads::new().1);
         let (door, shutdown_timeout) = (entrance.door.clone(), self.shutdown_timeout.clone());
-        let reloader = Reloader { file, door, metrics, shutdown_timeout, heed_log, wishes };
+        let reloader = Reloader { file, door, log, shutdown_timeout, wishes };
         let mut service = background_service("reloads", Reloading::new(reloader));
         service.threads = Some(1);
         self.server.add_service(service);

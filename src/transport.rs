@@ -95,6 +95,8 @@ pub struct Writer<W = WriteHalf<Stream>> {
     pub patience: Patience,
     /// Bytes handed to the other side so far.
     pub sent_bytes: u64,
+    /// When the first of them were.
+    pub first_sent: Option<std::time::Instant>,
 }
 
 /// Splits a connection so that both directions can move at once. `buf` was read before.
@@ -196,7 +198,7 @@ pub async fn broken(reader: &Mutex<Reader>) {
 impl<W: AsyncWrite + Unpin> Writer<W> {
     /// Writes to `to`.
     pub fn new(to: W, patience: impl Into<Patience>) -> Self {
-        Self { half: to, patience: patience.into(), sent_bytes: 0 }
+        Self { half: to, patience: patience.into(), sent_bytes: 0, first_sent: None }
     }
 
     /// Writes all parts, in one system call where the other side takes them.
@@ -222,6 +224,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             left -= written;
             self.patience.moved(written);
             self.sent_bytes += written as u64;
+            self.first_sent.get_or_insert_with(std::time::Instant::now);
             IoSlice::advance_slices(&mut slices, written);
         }
         Ok(())

@@ -11,6 +11,7 @@ use brim::rules::key::Key;
 use brim::rules::policy;
 use brim::rules::purging::{self, Shares, Wish};
 use brim::store::disk::{Content, Disk};
+use brim::trace::Trail;
 use brim::upstream::PurgeWay;
 use brim::wire::HeadLimits;
 use brim::wire::request::{Parser, RequestHead};
@@ -162,6 +163,7 @@ fn head(path: &str) -> RequestHead {
 
 async fn look_up(engine: &Arc<Engine>, settings: &Settings, path: &str) {
     let (head, site) = (head(path), &settings.sites[0]);
+    let trail = Trail::new(&head, false, SystemTime::now(), None);
     let request = Request {
         head: &head,
         configured: &engine.configured(),
@@ -174,6 +176,7 @@ async fn look_up(engine: &Arc<Engine>, settings: &Settings, path: &str) {
         peer_is_trusted: false,
         scheme: "http",
         now: SystemTime::now(),
+        trail: &trail,
     };
     while let Found::Wait(mut ticket, _) = engine.lookup(&request, false).await {
         while let Event::Interim(_) = ticket.next().await {}

@@ -2,8 +2,9 @@
 
 use super::run::{self, Open};
 use crate::admin::token;
-use crate::config::{self, OriginServer, Settings};
+use crate::config::{self, ErrorFormat, OriginServer, Settings};
 use crate::demo::DemoOrigin;
+use crate::error_log;
 use crate::server::Brim;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,7 +21,7 @@ pub(crate) struct Doors {
 
 /// An edge in front of `origin`, or of the embedded site.
 pub(crate) fn demo(doors: Doors, origin: Option<OriginServer>) -> ExitCode {
-    let _log = run::start_error_log(tracing::Level::WARN);
+    let _log = error_log::start(tracing::Level::WARN, ErrorFormat::Text);
     run::report(match origin {
         Some(origin) => in_front_of(doors, &origin),
         None => in_front_of_the_site(doors),
@@ -29,7 +30,7 @@ pub(crate) fn demo(doors: Doors, origin: Option<OriginServer>) -> ExitCode {
 
 /// The embedded site alone.
 pub(crate) fn origin_only(listen: SocketAddr) -> ExitCode {
-    let _log = run::start_error_log(tracing::Level::WARN);
+    let _log = error_log::start(tracing::Level::WARN, ErrorFormat::Text);
     let mut brim = Brim::new(0, config::SHUTDOWN_TIMEOUT);
     run::report(brim.add("demo origin", DemoOrigin::new(), &[listen]).map(|addresses| {
         brim.run(move || println!("The demo origin is at http://{}", addresses[0]));
@@ -57,7 +58,7 @@ fn in_front_of_the_site(doors: Doors) -> io::Result<()> {
 fn serve(mut brim: Brim, settings: Settings, origin: &str, paths: &[String]) -> io::Result<()> {
     // A demonstration leaves no files behind.
     let token = token::of_environment()?.ok_or_else(|| "a demo makes no token file".to_owned());
-    let Open { edge, admin, writer: _writer, .. } = run::open(&mut brim, settings, token)?;
+    let Open { edge, admin, writers: _writers, .. } = run::open(&mut brim, settings, token)?;
     let (edge, secured) = (edge[0], edge.get(1));
     let also = secured.map_or_else(String::new, |address| format!(" and https://{address}"));
     let mut told =

@@ -5,31 +5,25 @@ use crate::access_log::{AccessLog, LogWriter};
 use crate::admin::gatekeeper::Gatekeeper;
 use crate::admin::token::{self, FromFile};
 use crate::config::{self, Settings, Watched};
+use crate::error_log;
 use crate::metrics::{Metrics, OriginNames};
-use crate::server::{Brim, ConfigFile, HeedLog};
+use crate::server::{Brim, ConfigFile};
 use crate::survive;
-use std::io::{self, IsTerminal};
+use crate::trace::{SpanWriter, Tracer};
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
-use tracing::Level;
-use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Registry, reload};
 
 pub(crate) fn run(path: &Path) -> ExitCode {
     // Before it is read: what changes meanwhile is a change.
     let watched = Watched::new(vec![path.to_owned()]);
     let Some((settings, document)) = check::load(path) else { return ExitCode::FAILURE };
-    let (_log, levels) = start_error_log(settings.log.level);
+    let _log = error_log::start(settings.log.level.clone(), settings.log.error_format);
     let file = ConfigFile::new(path, document, watched);
-    let heed_log = Box::new(move |log: &config::Log| levels.set(log.level));
-    report(operators_token(&settings).and_then(|token| serve(settings, token, file, heed_log)))
+    report(operators_token(&settings).and_then(|token| serve(settings, token, file)))
 }
 
 /// The token that operators bring; without one, why there is none.
@@ -60,11 +54,11 @@ fn is_out_of_reach(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | PermissionDenied | ReadOnlyFilesystem)
 }
 
-fn serve(settings: Settings, token: Token, file: ConfigFile, heed_log: HeedLog) -> io::Result<()> {
+fn serve(settings: Settings, token: Token, file: ConfigFile) -> io::Result<()> {
     let mut brim = Brim::new(settings.server.threads, settings.server.shutdown_timeout);
     let why_without = token.as_ref().err().cloned();
-    let Open { edge, admin, metrics, writer: _writer } = open(&mut brim, settings, token)?;
-    brim.add_reloading(file, metrics, heed_log);
+    let Open { edge, admin, log, writers: _writers } = open(&mut brim, settings, token)?;
+    brim.add_reloading(file, log);
     if let Some(why) = why_without {
         tracing::warn!(why, "nobody can purge: there is no operator's token");
     }
@@ -84,9 +78,9 @@ pub(super) struct Open {
     pub(super) edge: Vec<SocketAddr>,
     /// `None` where its default address could not be had.
     pub(super) admin: Option<SocketAddr>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) log: AccessLog,
     /// To be kept until everything has ended.
-    pub(super) writer: LogWriter,
+    pub(super) writers: (LogWriter, SpanWriter),
 }
 
 /// Opens everything that an edge needs.
@@ -99,12 +93,14 @@ pub(super) fn open(brim: &mut Brim, settings: Settings, token: Token) -> io::Res
     metrics.configuration_loaded(SystemTime::now());
     let counted = metrics.clone();
     survive::tell_of_panics(move || counted.panicked());
-    let (log, writer) = AccessLog::open(&settings.log.access, metrics.clone())?;
+    let (log, lines) = AccessLog::open(&settings.log, metrics.clone())?;
+    let (tracer, spans) = Tracer::open(&settings.trace, metrics.clone())?;
+    let log = log.with_tracer(tracer);
     let gatekeeper = Arc::new(Gatekeeper::new(token.ok(), metrics.clone()));
     // Before the operator's listener: whoever asks for port 9180 gets it.
-    let edge = brim.add_edge(settings, gatekeeper, log)?;
-    let admin = open_admin(brim, admin, metrics.clone())?;
-    Ok(Open { edge, admin, metrics, writer })
+    let edge = brim.add_edge(settings, gatekeeper, log.clone())?;
+    let admin = open_admin(brim, admin, metrics)?;
+    Ok(Open { edge, admin, log, writers: (lines, spans) })
 }
 
 /// Other machines find no operator's listener where nobody has a token.
@@ -144,39 +140,4 @@ pub(super) fn report(result: io::Result<()>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Which levels the error log has.
-pub(super) struct Levels(reload::Handle<Targets, Registry>);
-
-impl Levels {
-    pub(super) fn set(&self, level: Level) {
-        if let Err(error) = self.0.reload(targets(level)) {
-            tracing::warn!(%error, "the levels of the error log stay as they are");
-        }
-    }
-}
-
-/// What Pingora says at `info` is about itself.
-fn targets(level: Level) -> Targets {
-    let quiet = if level > Level::INFO { level } else { level.min(Level::WARN) };
-    let quietest = if level > Level::INFO { level } else { Level::ERROR };
-    Targets::new()
-        .with_default(LevelFilter::from_level(level))
-        .with_target("pingora", LevelFilter::from_level(quiet))
-        // It warns of each client that it sends away, and so as often as they like.
-        .with_target("h2", LevelFilter::from_level(quietest))
-}
-
-/// The error log goes to standard error, through a bounded queue, so that a blocked terminal
-/// blocks no request; what is queued is written when the guard is dropped.
-pub(super) fn start_error_log(level: Level) -> (WorkerGuard, Levels) {
-    let (targets, levels) = reload::Layer::new(targets(level));
-    let (writer, guard) =
-        NonBlockingBuilder::default().thread_name("error-log").finish(io::stderr());
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
-        .with_ansi(std::io::stderr().is_terminal());
-    tracing_subscriber::registry().with(targets).with(lines).init();
-    (guard, Levels(levels))
 }

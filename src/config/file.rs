@@ -1,6 +1,7 @@
 //! The keys of `edge.toml`: each with its default and its check, once.
 
 mod listeners;
+mod log;
 mod origin;
 mod tls;
 
@@ -32,7 +33,8 @@ fn read_all<'t>(
 ) -> Option<Settings> {
     let mut root = Section::root(report, table);
     let server = server(root.section("server"), folder);
-    let log = log(root.section("log"), folder);
+    let log = log::log(root.section("log"), folder);
+    let trace = log::trace(root.section("trace"));
     let cache = cache(root.section("cache"), folder);
     let certificates = tls::certificates(root.sections("certificate"), folder);
     let origins: Vec<_> = root
@@ -62,6 +64,7 @@ fn read_all<'t>(
     Some(Settings {
         server,
         log,
+        trace,
         cache,
         certificates: certificates
             .into_iter()
@@ -93,6 +96,7 @@ fn server(mut section: Section<'_>, folder: &Path) -> Server {
         tls,
         trusted_proxies,
         reload_on_change: section.or("reload_on_change", false, values::boolean),
+        request_id: section.or("request_id", false, values::boolean),
         shutdown_timeout: section.or("shutdown_timeout", SHUTDOWN_TIMEOUT, values::duration),
         limits,
         never_limited,
@@ -151,20 +155,6 @@ fn limits(section: &mut Section<'_>) -> Limits {
         streams: section.or("streams", 100, values::streams),
         fills: section.or("fills", 16384, values::count_above_zero),
     }
-}
-
-fn log(mut section: Section<'_>, folder: &Path) -> Log {
-    let access = section.or("access", AccessLog::Stdout, values::access_log);
-    section.optional("format", values::log_format);
-    let log = Log {
-        access: match access {
-            AccessLog::File(path) => AccessLog::File(folder.join(path)),
-            other => other,
-        },
-        level: section.or("level", tracing::Level::INFO, values::level),
-    };
-    section.finish();
-    log
 }
 
 fn cache(mut section: Section<'_>, folder: &Path) -> Cache {

@@ -12,7 +12,8 @@ pub fn keep_what_needs_restart(running: &Settings, next: &mut Settings) -> Vec<S
     kept.keep("server.admin", &own.admin, &mut new.admin);
     kept.keep("server.admin_token_file", &own.admin_token_file, &mut new.admin_token_file);
     kept.keep("server.threads", &own.threads, &mut new.threads);
-    kept.keep("log.access", &running.log.access, &mut next.log.access);
+    kept.keep("log.error_format", &running.log.error_format, &mut next.log.error_format);
+    kept.keep("trace", &running.trace, &mut next.trace);
     kept.keep("cache.memory.size", &running.cache.memory_bytes, &mut next.cache.memory_bytes);
     kept.keep("cache.disk", &running.cache.disk, &mut next.cache.disk);
     kept.0
@@ -83,7 +84,7 @@ mod tests {
         let running = settings("", "");
         let lines = "http = ['127.0.0.1:81']\nadmin = '127.0.0.1:82'\nthreads = 3\n\
                      admin_token_file = 'b'\nshutdown_timeout = '1s'\n";
-        let others = "[log]\naccess = 'off'\nlevel = 'warn'\n[cache.memory]\nsize = '1MiB'\n\
+        let others = "[log]\nerror_format = 'json'\nlevel = 'warn'\n[cache.memory]\nsize = '1MiB'\n\
                       [cache.disk]\npath = 'd'\nsize = '1GiB'\n[server.limits]\nfills = 3\n";
         let mut next = settings(lines, others);
         assert_eq!(
@@ -93,14 +94,14 @@ mod tests {
                 "server.admin",
                 "server.admin_token_file",
                 "server.threads",
-                "log.access",
+                "log.error_format",
                 "cache.memory.size",
                 "cache.disk"
             ]
         );
         assert_eq!(next.server.listeners, running.server.listeners);
         assert_eq!((next.server.threads, &next.cache), (0, &running.cache));
-        assert_eq!((next.server.limits.fills, next.log.level), (3, tracing::Level::WARN));
+        assert_eq!((next.server.limits.fills, &next.log.level), (3, &tracing::Level::WARN.into()));
         assert_eq!(keep_what_needs_restart(&running, &mut next), [""; 0]);
     }
 

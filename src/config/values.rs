@@ -1,6 +1,9 @@
 //! Single values of the file: each function reads one kind, or says in words what it expected.
 
-use super::{AccessLog, Balance, HostHeader, Http2, OriginServer, Place, Query};
+use super::{
+    AccessLog, Balance, Collector, ErrorFormat, HostHeader, Http2, OriginServer, Parents, Place,
+    Query,
+};
 use bytesize::ByteSize;
 use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, SocketAddr};
@@ -116,18 +119,6 @@ fn as_v4(network: IpNet) -> IpNet {
     v4.and_then(|(address, bits)| Ipv4Net::new(address, bits).ok()).map_or(network, IpNet::V4)
 }
 
-pub(super) fn level(value: &DeValue<'_>) -> Value<tracing::Level> {
-    let level = match value.as_str() {
-        Some("error") => tracing::Level::ERROR,
-        Some("warn") => tracing::Level::WARN,
-        Some("info") => tracing::Level::INFO,
-        Some("debug") => tracing::Level::DEBUG,
-        Some("trace") => tracing::Level::TRACE,
-        _ => return Err("\"error\", \"warn\", \"info\", \"debug\" or \"trace\"".into()),
-    };
-    Ok(level)
-}
-
 pub(super) fn access_log(value: &DeValue<'_>) -> Value<AccessLog> {
     match text(value).map_err(|_| "\"off\", \"stdout\" or a file's path")?.as_str() {
         "off" => Ok(AccessLog::Off),
@@ -136,8 +127,49 @@ pub(super) fn access_log(value: &DeValue<'_>) -> Value<AccessLog> {
     }
 }
 
-pub(super) fn log_format(value: &DeValue<'_>) -> Value<()> {
-    if value.as_str() == Some("json") { Ok(()) } else { Err("\"json\"".into()) }
+pub(super) fn error_format(value: &DeValue<'_>) -> Value<ErrorFormat> {
+    match value.as_str() {
+        Some("text") => Ok(ErrorFormat::Text),
+        Some("json") => Ok(ErrorFormat::Json),
+        _ => Err("\"text\" or \"json\"".into()),
+    }
+}
+
+pub(super) fn share(value: &DeValue<'_>) -> Value<f64> {
+    let share = match value {
+        DeValue::Float(number) => number.as_str().parse().ok(),
+        DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse().ok(),
+        _ => None,
+    };
+    let share = share.filter(|share: &f64| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "a share from 0.0, none, to 1.0, all".into())
+}
+
+pub(super) fn parents(value: &DeValue<'_>) -> Value<Parents> {
+    match value.as_str() {
+        Some("any") => Ok(Parents::Any),
+        Some("trusted") => Ok(Parents::Trusted),
+        _ => Err("\"any\" or \"trusted\"".into()),
+    }
+}
+
+/// The collector's address; without a path it is asked at the one that OTLP has for it.
+pub(super) fn collector(value: &DeValue<'_>) -> Value<Collector> {
+    let expected = "an OTLP/HTTP collector without TLS, such as \"http://127.0.0.1:4318\"";
+    let read = || {
+        let mut url = url::Url::parse(value.as_str()?).ok()?;
+        let is_good = url.scheme() == "http"
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        if url.path() == "/" {
+            url.set_path("/v1/traces");
+        }
+        is_good.then(|| Collector { url: url.into() })
+    };
+    read().ok_or_else(|| expected.into())
 }
 
 pub(super) fn balance(value: &DeValue<'_>) -> Value<Balance> {

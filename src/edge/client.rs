@@ -1,6 +1,7 @@
 //! The client's side of one request, whatever it speaks: where the request's body comes from, and
 //! where the answer goes.
 
+use crate::access_log::Sent;
 use crate::engine::Pieces;
 use crate::transport::{ReadError, Sink, Source, WriteError};
 use crate::upstream::Connection;
@@ -66,6 +67,9 @@ pub(super) trait Reply: Sink {
 
     /// Bytes handed to the client so far.
     fn sent_bytes(&self) -> u64;
+
+    /// All that is known of them.
+    fn sent(&self) -> Sent;
 }
 
 /// Where the body of a request comes from.

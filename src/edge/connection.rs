@@ -1,6 +1,6 @@
 //! One accepted connection: requests are read off it one after the other and answered in order.
 
-use super::client::Ended;
+use super::client::{Ended, Reply};
 use super::current::Edge;
 use super::door::{Door, Visitor};
 use super::http1::{self, Http1Reply};
@@ -155,9 +155,10 @@ impl Edge {
     ) -> Option<(Stream, BytesMut)> {
         let now = SystemTime::now();
         let client = self.client_of(head, visitor);
-        let mut recording = self.log.begin(Record::new(now, client, Some(head)));
+        let trail = self.trail(head, visitor, now);
+        let mut recording = self.log.begin(Record::new(now, client, Some((head, &trail))));
         let record = &mut recording.record;
-        let arrival = Arrival { head, visitor, client, now, shutdown };
+        let arrival = Arrival { head, visitor, client, now, trail: &trail, shutdown };
         let (route, _place) = self.route(arrival, key, record).await;
         match route {
             Route::Ourselves(said, hsts) => {
@@ -196,14 +197,14 @@ impl Edge {
         buf: BytesMut,
         said: &Said,
         to: Recipient<'_>,
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> Option<(Stream, BytesMut)> {
         let patience = http1::patience(&self.settings.server.limits);
         let (reader, writer) = transport::split(stream, buf, patience);
         let mut reply = Http1Reply::new(writer, None);
         let sent = said.send(&mut reply, to, record).await;
+        record.is_answered(reply.sent());
         let writer = reply.writer;
-        record.is_answered(writer.sent_bytes);
         let ended = sent.map_or_else(Ended::of_own, |()| Ended::Sent(to.persistent));
         http1::close(ended, reader, writer, record).await
     }

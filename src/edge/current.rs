@@ -1,16 +1,16 @@
 //! What one configuration says, as far as it concerns requests. Each request keeps that with which it
 //! began; the door has another one for the next.
 
+use super::door::Door;
 use super::guards::Guards;
 use super::tls;
-use super::door::Door;
 use crate::access_log::AccessLog;
 use crate::admin::gatekeeper::Gatekeeper;
 use crate::config::{Listener, Settings};
 use crate::engine::{Configured, Engine};
 use crate::metrics::OriginNames;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
 /// Where listeners came to be bound, in the order of the configuration.
@@ -37,6 +37,11 @@ impl Edge {
         };
         let position = self.bound.get()?.iter().position(takes)?;
         self.settings.server.listeners.get(position)
+    }
+
+    /// Whether this is a proxy whose word about its clients is taken.
+    pub(super) fn trusts(&self, peer: IpAddr) -> bool {
+        self.settings.server.trusted_proxies.iter().any(|network| network.contains(&peer))
     }
 
     /// The port that clients are sent to for TLS.

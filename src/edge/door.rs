@@ -139,7 +139,7 @@ impl Door {
         let Some(listener) = &listener else {
             return tracing::error!(?local, "a connection through no known listener");
         };
-        if listener.proxy_protocol && !self.trusts(peer) {
+        if listener.proxy_protocol && !self.edge().trusts(peer) {
             tracing::debug!(%peer, "no trusted proxy, and a PROXY header is due");
             return metrics.connection_refused(Refused::NotTrusted);
         }
@@ -296,11 +296,6 @@ impl Door {
         if let Some(_refusal) = self.refusals.try_acquire().ok().filter(|_| !listener.tls) {
             self.edge().refuse(stream, BytesMut::new(), peer, own, true).await;
         }
-    }
-
-    fn trusts(&self, peer: IpAddr) -> bool {
-        let edge = self.edge();
-        edge.settings.server.trusted_proxies.iter().any(|network| network.contains(&peer))
     }
 
     /// Whom a trusted proxy's PROXY header names, or the proxy itself. An error without a reason is

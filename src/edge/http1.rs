@@ -4,7 +4,7 @@ use super::client::{Ended, Reply, RequestBody};
 use super::pass::Job;
 use super::serve::Exchange;
 use super::tunnel;
-use crate::access_log::Record;
+use crate::access_log::{Record, Sent};
 use crate::config::Limits;
 use crate::engine::{PIECES_MAX, Pieces};
 use crate::outcome::Outcome;
@@ -29,11 +29,12 @@ pub(super) struct Http1Reply<'a, W = WriteHalf<Stream>> {
     /// What goes out before anything else.
     pending: Vec<u8>,
     encoding: Encoding,
+    head_bytes: u64,
 }
 
 impl<'a, W> Http1Reply<'a, W> {
     pub(super) fn new(writer: Writer<W>, reader: Option<&'a Mutex<Reader>>) -> Self {
-        Self { writer, reader, pending: Vec::new(), encoding: Encoding::Plain }
+        Self { writer, reader, pending: Vec::new(), encoding: Encoding::Plain, head_bytes: 0 }
     }
 }
 
@@ -71,10 +72,12 @@ impl<W: AsyncWrite + Unpin + Send> Sink for Http1Reply<'_, W> {
 
 impl<W: AsyncWrite + Unpin + Send> Reply for Http1Reply<'_, W> {
     async fn interim(&mut self, head: &[u8]) -> Result<(), WriteError> {
+        self.head_bytes += head.len() as u64;
         self.writer.write(&[head]).await
     }
 
     fn begin(&mut self, head: Vec<u8>, framing: Framing) {
+        self.head_bytes += head.len() as u64;
         self.pending = head;
         self.encoding = Encoding::from(framing);
     }
@@ -112,6 +115,11 @@ impl<W: AsyncWrite + Unpin + Send> Reply for Http1Reply<'_, W> {
     fn sent_bytes(&self) -> u64 {
         self.writer.sent_bytes
     }
+
+    fn sent(&self) -> Sent {
+        let (bytes, first) = (self.writer.sent_bytes, self.writer.first_sent);
+        Sent { bytes, head_bytes: self.head_bytes, first }
+    }
 }
 
 /// A body that is read off a connection.
@@ -146,14 +154,14 @@ pub(super) async fn serve(
     exchange: Exchange<'_>,
     mut stream: Stream,
     buf: BytesMut,
-    record: &mut Record,
+    record: &mut Record<'_>,
 ) -> Option<(Stream, BytesMut)> {
     let patience = patience(exchange.limits);
     // The way of most requests: nothing is waited for but the client's own socket.
     let mut reply = Http1Reply::new(Writer::new(&mut stream, patience), None);
     let ended = match exchange.at_once(&mut reply, record).await {
         Ok(ended) => {
-            record.is_answered(reply.sent_bytes());
+            record.is_answered(reply.sent());
             if matches!(ended, Ended::Sent(true)) {
                 return Some((stream, buf));
             }
@@ -165,12 +173,12 @@ pub(super) async fn serve(
             let reader = Mutex::new(reader);
             let mut reply = Http1Reply::new(writer, Some(&reader));
             let ended = Box::pin(exchange.fetched(found, &mut reply, record)).await;
+            record.is_answered(reply.sent());
             let writer = reply.writer;
             (ended, reader.into_inner(), writer)
         }
     };
     let (ended, reader, writer) = ended;
-    record.is_answered(writer.sent_bytes);
     close(ended, reader, writer, record).await
 }
 
@@ -179,7 +187,7 @@ pub(super) async fn pass(
     job: Job<'_>,
     stream: Stream,
     buf: BytesMut,
-    record: &mut Record,
+    record: &mut Record<'_>,
 ) -> Option<(Stream, BytesMut)> {
     let limits = job.limits;
     let (reader, writer) = transport::split(stream, buf, patience(limits));
@@ -191,6 +199,7 @@ pub(super) async fn pass(
     };
     let mut reply = Http1Reply::new(writer, Some(&reader));
     let ended = job.answer(&mut reply, &mut body, record).await;
+    let sent = reply.sent();
     let mut writer = reply.writer;
     let mut reader = reader.into_inner();
     let ended = match ended {
@@ -203,7 +212,7 @@ pub(super) async fn pass(
         }
         ended => ended,
     };
-    record.is_answered(writer.sent_bytes);
+    record.is_answered(Sent { bytes: writer.sent_bytes, ..sent });
     close(ended, reader, writer, record).await
 }
 
@@ -217,7 +226,7 @@ pub(super) async fn close(
     ended: Ended,
     reader: Reader,
     writer: Writer,
-    record: &mut Record,
+    record: &mut Record<'_>,
 ) -> Option<(Stream, BytesMut)> {
     match ended {
         Ended::Sent(true) => return Some(transport::join(reader, writer)),

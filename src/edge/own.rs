@@ -1,7 +1,7 @@
 //! The edge's own answers: every refusal and failure becomes a status here, in one table.
 
 use super::client::Reply;
-use super::shape::{Story, put};
+use super::shape::{self, Story, put};
 use crate::access_log::Record;
 use crate::metrics::Limit;
 use crate::outcome::{Forward, Outcome};
@@ -132,14 +132,14 @@ impl Own {
         self,
         reply: &mut impl Reply,
         to: Recipient<'_>,
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> Result<(), WriteError> {
         self.note(to, record);
-        self.page(to).send(reply, to).await
+        self.page(to).send(reply, to, record).await
     }
 
     /// Notes what the answer is.
-    pub(super) fn note(self, to: Recipient<'_>, record: &mut Record) {
+    pub(super) fn note(self, to: Recipient<'_>, record: &mut Record<'_>) {
         let (status, sentence, outcome) = self.table();
         record.outcome = to.story.map_or(outcome, |(story, _)| story.outcome);
         record.detail = match self {
@@ -213,10 +213,13 @@ impl Page<'_> {
         &self,
         reply: &mut impl Reply,
         to: Recipient<'_>,
+        record: &Record<'_>,
     ) -> Result<(), WriteError> {
         let length = if to.wants_body { self.body.len() } else { 0 };
         let framing = if length > 0 { Framing::Length(length as u64) } else { Framing::Empty };
-        reply.begin(self.head(to, SystemTime::now()), framing);
+        let mut head = self.head(to, SystemTime::now());
+        shape::identify(&mut head, record);
+        reply.begin(head, framing);
         if length > 0 {
             reply.add(self.body.as_bytes());
         }

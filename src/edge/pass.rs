@@ -16,6 +16,7 @@ use crate::outcome::{Forward, Outcome};
 use crate::rules::cache_status;
 use crate::rules::forwarding::{self, Hop, Onward};
 use crate::rules::key::Key;
+use crate::trace::Trail;
 use crate::transport::{ReadError, WriteError};
 use crate::upstream::{Answer, Asking, Connection, Destination, Fault, Upstream, Way};
 use crate::wire::request::RequestHead;
@@ -48,6 +49,7 @@ pub(super) struct Job<'a> {
     pub(super) scheme: &'static str,
     pub(super) client_certificate: Option<&'a str>,
     pub(super) shutdown: &'a ShutdownWatch,
+    pub(super) trail: &'a Trail<'a>,
 }
 
 /// Why the cache has no say in a request.
@@ -138,7 +140,7 @@ impl Job<'_> {
         &self,
         reply: &mut R,
         body: &mut B,
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> Ended {
         let mut client = Client { reply, body, kept: Kept::default() };
         let ended = match self.carry(&mut client, record).await {
@@ -154,7 +156,7 @@ impl Job<'_> {
     async fn carry<R: Reply, B: RequestBody>(
         &self,
         client: &mut Client<'_, R, B>,
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> Result<Ended, End> {
         // A malformed beginning of a body is refused before the origin is asked.
         if self.head.framing == Framing::Chunked {
@@ -244,9 +246,11 @@ impl Job<'_> {
         way: &mut Way<'_>,
         connection: &mut Connection,
         client: &mut Client<'_, R, B>,
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> Result<Exchanged, Failed> {
-        let head = forwarding::request_head(self.head, &self.hop(&connection.to));
+        let (lines, mut fetch) = self.trail.errand().fetch();
+        fetch.asks(self.head.method.as_str(), self.head.target(), connection.to.place());
+        let head = forwarding::request_head(self.head, &self.hop(&connection.to, &lines));
         let (sent_at, asked) = (Instant::now(), self.engine.moment());
         let was_taken = connection.ask(&head, self.head.framing).await;
         let Connection { answer, sender: to_origin, to } = connection;
@@ -272,12 +276,14 @@ impl Job<'_> {
             Ok(head) => head,
             Err(Headless::End(end)) => return Err(end.into()),
             Err(Headless::Fault(fault)) => {
+                fetch.failed(fault.label());
                 if is_lost.load(Ordering::Relaxed) {
                     way.is_used_up();
                 }
                 return Err(self.failed(way, to, fault));
             }
         };
+        fetch.answered(head.status);
         // A protocol that begins in the middle of a body would be read as the rest of the body
         // (RFC 9110, section 7.8).
         if head.status == 101 && !(self.head.upgrade && upload.state == UploadState::Done) {
@@ -304,6 +310,7 @@ impl Job<'_> {
             .write(&mut told, &told_before);
         let mut bytes = forwarding::response_head(&head, &onward, SystemTime::now(), &told);
         shape::secure(&mut bytes, self.site.hsts_line(self.scheme));
+        shape::identify(&mut bytes, record);
         let sent_before = reply.sent_bytes();
         reply.begin(bytes, onward.framing);
         reply.flush().await.map_err(|error| {
@@ -407,7 +414,7 @@ impl Job<'_> {
         self.configured.upstream()
     }
 
-    fn hop<'h>(&'h self, to: &'h Destination) -> Hop<'h> {
+    fn hop<'h>(&'h self, to: &'h Destination, about_request: &'h [u8]) -> Hop<'h> {
         // A parent finds its site by it.
         let keeps_host = self.site.host_header == HostHeader::Client || to.is_parent();
         Hop {
@@ -418,6 +425,7 @@ impl Job<'_> {
             host: self.head.authority_text().filter(|_| keeps_host).unwrap_or(to.authority()),
             allowed: &self.site.forward,
             identity: self.engine.identity(),
+            about_request,
         }
     }
 
@@ -446,7 +454,7 @@ impl Job<'_> {
         &self,
         own: Own,
         client: &mut Client<'_, R, B>,
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> Ended {
         // A body that has arrived whole is no danger to the next request.
         let was_read = client.body.skip().await;

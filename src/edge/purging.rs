@@ -43,7 +43,7 @@ pub(super) fn is_meant(method: &Method) -> bool {
 
 impl Asked<'_> {
     /// Ends when the purge is in force.
-    pub(super) async fn answer(&self, record: &mut Record) -> Result<Page<'static>, Own> {
+    pub(super) async fn answer(&self, record: &mut Record<'_>) -> Result<Page<'static>, Own> {
         self.is_permitted()?;
         let (wish, targets) = match self.named() {
             Ok(named) => named,

@@ -15,6 +15,7 @@ use crate::rules::cache_control::Demands;
 use crate::rules::key::{self, Key};
 use crate::rules::storing::Policy;
 use crate::rules::{forwarding, loops, policy};
+use crate::trace::Trail;
 use crate::transport::WriteError;
 use crate::wire::authority::default_port;
 use crate::wire::request::RequestHead;
@@ -32,6 +33,7 @@ pub(super) struct Arrival<'a> {
     /// Who asks; behind trusted proxies, who asked them.
     pub(super) client: IpAddr,
     pub(super) now: SystemTime,
+    pub(super) trail: &'a Trail<'a>,
     pub(super) shutdown: &'a ShutdownWatch,
 }
 
@@ -58,11 +60,11 @@ impl Said {
         &self,
         reply: &mut impl Reply,
         to: Recipient<'_>,
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> Result<(), WriteError> {
         match self {
             Self::Own(own) => own.send(reply, to, record).await,
-            Self::Page(page) => page.send(reply, to).await,
+            Self::Page(page) => page.send(reply, to, record).await,
         }
     }
 }
@@ -80,13 +82,25 @@ impl Edge {
         forwarding::client_address(&head.fields, visitor.peer, trusted)
     }
 
+    /// What a request is called on its way.
+    pub(super) fn trail<'h>(
+        &self,
+        head: &'h RequestHead,
+        visitor: &Visitor,
+        now: SystemTime,
+    ) -> Trail<'h> {
+        let peer_is_trusted = self.trusts(visitor.peer);
+        let answers_tell = self.settings.server.request_id;
+        self.log.trail(head, peer_is_trusted, now).told_in_answers(answers_tell)
+    }
+
     /// Finds the way, and a place that is to be held until the answer is out. Ends at once, except
     /// where the request is a purge.
     pub(super) async fn route<'a>(
         &'a self,
         arrival: Arrival<'a>,
         key: &'a mut Key,
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> (Route<'a>, Option<Place<'a>>) {
         let site = arrival.head.authority().map(|authority| authority.host);
         let Some(site) = self.configured.sites().find(site) else {
@@ -107,9 +121,9 @@ impl Edge {
         site: &'a Arc<Site>,
         arrival: Arrival<'a>,
         key: &'a mut Key,
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> Route<'a> {
-        let Arrival { head, visitor, client, now, shutdown } = arrival;
+        let Arrival { head, visitor, client, now, trail, shutdown } = arrival;
         let &Visitor { peer, scheme, ref client_certificate } = visitor;
         let authority = head.authority();
         let hsts = site.hsts_line(scheme);
@@ -140,7 +154,7 @@ impl Edge {
             };
             return Route::Ourselves(said, hsts);
         }
-        let peer_is_trusted = trusted.iter().any(|network| network.contains(&peer));
+        let peer_is_trusted = trail.peer_is_trusted();
         match self.redirect(head, site, visitor, peer_is_trusted) {
             None => {}
             Some(Ok(page)) => {
@@ -170,6 +184,7 @@ impl Edge {
                     peer_is_trusted,
                     scheme,
                     now,
+                    trail,
                 };
                 let metrics = self.log.metrics();
                 return Route::Cache(Exchange { engine, request, limits, metrics, shutdown });
@@ -189,6 +204,7 @@ impl Edge {
             scheme,
             client_certificate: client_certificate.as_deref(),
             shutdown,
+            trail,
         })
     }
 }

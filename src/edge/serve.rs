@@ -64,10 +64,11 @@ impl Exchange<'_> {
     pub(super) async fn at_once(
         &self,
         reply: &mut impl Reply,
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> Result<Ended, Found> {
         let found = self.engine.lookup(&self.request, false).await;
-        let Found::Stored(object, outcome) = &found else { return Err(found) };
+        let Found::Stored(object, outcome, tier) = &found else { return Err(found) };
+        record.tier = Some(*tier);
         let (story, now) = (Story::new(*outcome), self.request.now);
         match self.send_stored(reply, object, story, &[], now, record).await {
             Ok(Said::Unread) => Err(self.engine.lookup(&self.request, false).await),
@@ -81,7 +82,7 @@ impl Exchange<'_> {
         &self,
         found: Found,
         reply: &mut impl Reply,
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> Ended {
         self.fetch(found, reply, record).await.unwrap_or_else(Ended::from)
     }
@@ -90,12 +91,13 @@ impl Exchange<'_> {
         &self,
         found: Found,
         reply: &mut impl Reply,
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> Result<Ended, WriteError> {
         let (mut found, mut rounds) = (found, 0);
         loop {
             match found {
-                Found::Stored(object, outcome) => {
+                Found::Stored(object, outcome, tier) => {
+                    record.tier = Some(tier);
                     let story = Story { is_collapsed: true, ..Story::new(outcome) };
                     let now = SystemTime::now();
                     match self.send_stored(reply, &object, story, &[], now, record).await? {
@@ -135,7 +137,7 @@ impl Exchange<'_> {
         mut ticket: Ticket,
         forward: Forward,
         reply: &mut impl Reply,
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> Result<Waited, WriteError> {
         let began = Instant::now();
         let verdict = loop {
@@ -182,6 +184,7 @@ impl Exchange<'_> {
                 let once = if is_collapsed { &[] } else { &once[..] };
                 let outcome = Outcome::Revalidated(forward);
                 let story = Story { outcome, origin_status: Some(304), ..story };
+                record.tier = Some(object.tier());
                 self.send_stored(reply, &object, story, once, now, record).await?
             }
             Verdict::StandIn(object, fault) => {
@@ -201,6 +204,7 @@ impl Exchange<'_> {
                 }
                 let outcome = Outcome::Stale(Staleness::IfError);
                 let story = Story { outcome, forward: Some(forward), ..story };
+                record.tier = Some(object.tier());
                 self.send_stored(reply, &object, story, &[], now, record).await?
             }
             // A part that did not go on where another client was: that one's trouble.
@@ -223,7 +227,7 @@ impl Exchange<'_> {
         story: Story,
         once: &[u8],
         now: SystemTime,
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> Result<Said, WriteError> {
         let (head, total) = (&object.head, Some(object.body.total()));
         let shape = shape::shape(&self.request, head, total);
@@ -248,7 +252,7 @@ impl Exchange<'_> {
         ticket: &mut Ticket,
         story: Story,
         reply: &mut impl Reply,
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> Result<Waited, WriteError> {
         let (head, now) = (&answer.head, SystemTime::now());
         // Of a part that cannot be placed only the origin's words are known.
@@ -301,7 +305,7 @@ impl Exchange<'_> {
     }
 
     /// Head and framing of an answer, and which bytes of the content go where in it.
-    fn plan(&self, told: Told<'_>, record: &mut Record) -> Result<Plan, Own> {
+    fn plan(&self, told: Told<'_>, record: &mut Record<'_>) -> Result<Plan, Own> {
         let Told { shape, head, total, part: Range { start, end }, length, story, once, now } =
             told;
         let is_head = self.request.head.method == Method::HEAD;
@@ -409,9 +413,10 @@ impl Exchange<'_> {
         reply: &mut impl Reply,
         plan: Plan,
         content: Content<'_>,
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> Result<Said, WriteError> {
-        let sent_before = reply.sent_bytes();
+        let (mut plan, sent_before) = (plan, reply.sent_bytes());
+        shape::identify(&mut plan.head, record);
         let said = self.send_planned(reply, plan, content).await;
         if reply.sent_bytes() == sent_before {
             record.status = 0;
@@ -533,7 +538,7 @@ impl Exchange<'_> {
         &self,
         reply: &mut impl Reply,
         own: Own,
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> Result<Ended, WriteError> {
         let persistent = self.onward(Framing::Empty).persistent;
         let to = Recipient::of(self.request.head, persistent, self.hsts_line());
@@ -547,7 +552,7 @@ impl Exchange<'_> {
         reply: &mut impl Reply,
         own: Own,
         (story, head): (Story, &Head),
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> Result<Ended, WriteError> {
         let persistent = self.onward(Framing::Empty).persistent;
         let story = Some((story, &head.told_before[..]));

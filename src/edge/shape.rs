@@ -1,6 +1,7 @@
 //! What of a response a client gets: the whole, parts, or only the news that it has it already.
 //! Bytes of heads, no I/O.
 
+use crate::access_log::Record;
 use crate::engine::{Head, Request};
 use crate::outcome::{Forward, Outcome};
 use crate::rules::conditional::{self, Condition};
@@ -112,21 +113,31 @@ pub(super) fn content_range(out: &mut Vec<u8>, part: &Range<u64>, total: u64) {
 
 /// Puts the site's word about TLS into a whole head, instead of the origin's (RFC 6797, section 6.1).
 pub(super) fn secure(head: &mut Vec<u8>, hsts_line: &[u8]) {
-    const NAME: &[u8] = b"strict-transport-security:";
-    if hsts_line.is_empty() {
-        return;
+    if !hsts_line.is_empty() {
+        replace(head, b"strict-transport-security:", hsts_line);
     }
+}
+
+/// Puts what the request is called into a whole head, if that is told, instead of the origin's word.
+pub(super) fn identify(head: &mut Vec<u8>, record: &Record<'_>) {
+    if let Some(line) = record.id_line() {
+        replace(head, b"x-request-id:", &line);
+    }
+}
+
+/// `known` is a name in lower case and ends with its colon.
+fn replace(head: &mut Vec<u8>, known: &[u8], line: &[u8]) {
     let mut at = 0;
     while let Some(end) = memchr::memchr(b'\n', &head[at..]).map(|end| at + end + 1) {
-        let name = head[at..end].get(..NAME.len());
-        if name.is_some_and(|name| name.eq_ignore_ascii_case(NAME)) {
+        let name = head[at..end].get(..known.len());
+        if name.is_some_and(|name| name.eq_ignore_ascii_case(known)) {
             head.drain(at..end);
         } else {
             at = end;
         }
     }
     let fields_end = head.len().saturating_sub(2);
-    head.splice(fields_end..fields_end, hsts_line.iter().copied());
+    head.splice(fields_end..fields_end, line.iter().copied());
 }
 
 /// What the edge knows about an answer that its origin does not.

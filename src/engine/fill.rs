@@ -16,6 +16,7 @@ use crate::rules::key::Key;
 use crate::rules::range::{self, ContentRange};
 use crate::rules::storing::{self, Asked, Policy, Received, Refusal, Terms};
 use crate::rules::vary;
+use crate::trace::Errand;
 use crate::upstream::{Asking, Connection, Destination, Fault, Way};
 use crate::wire::Framing;
 use crate::wire::fields::Fields;
@@ -61,6 +62,8 @@ pub(super) struct Task {
     pub(super) is_signed: bool,
     /// The client forbids to keep it.
     pub(super) forbids_storing: bool,
+    /// What the request that it was begun for is called.
+    pub(super) errand: Errand,
     /// Its place among the fills that may run.
     pub(super) _place: OwnedSemaphorePermit,
 }
@@ -283,9 +286,11 @@ impl Task {
     ) -> Result<ToldOrNot, Fault> {
         let mut connection = way.next().await?;
         let asked_at = Instant::now();
-        let head = self.request_head(stored, rest, &connection.to);
-        connection.ask(&head, Framing::Empty).await;
         let method = self.method();
+        let (lines, mut fetch) = self.errand.fetch();
+        fetch.asks(method.as_str(), self.key.target(), connection.to.place());
+        let head = self.request_head(stored, rest, (&connection.to, &lines));
+        connection.ask(&head, Framing::Empty).await;
         let until = asked_at + connection.to.response_timeout();
         let read = loop {
             match timeout_at(until.into(), connection.answer.read_head(&method)).await {
@@ -300,10 +305,12 @@ impl Task {
         let response = match read {
             Ok(response) => response,
             Err(fault) => {
+                fetch.failed(fault.label());
                 way.failed(&connection.to, fault)?;
                 return Ok(ToldOrNot::Nothing);
             }
         };
+        fetch.answered(response.status);
         let delay = asked_at.elapsed();
         let is_declined = way.declines(&connection.to, response.status, delay);
         connection.to.heed(&response);
@@ -336,7 +343,7 @@ impl Task {
         &self,
         stored: Option<&Arc<Object>>,
         rest: Option<&Rest>,
-        to: &Destination,
+        (to, about_request): (&Destination, &[u8]),
     ) -> Vec<u8> {
         let (target, asked_host) = self.asked_url();
         // A parent finds its site by it.
@@ -350,6 +357,7 @@ impl Task {
             client_certificate: None,
             allowed: &self.site.forward,
             identity: self.engine.identity(),
+            about_request,
         };
         let now = SystemTime::now();
         let mut own: Vec<(&str, &[u8])> = Vec::new();

@@ -7,7 +7,7 @@ use super::notes::{About, Note};
 use super::object::{Head, Object, Variants};
 use super::{Configured, Engine, InStore};
 use crate::config::Site;
-use crate::outcome::{Forward, Outcome, Staleness};
+use crate::outcome::{Forward, Outcome, Staleness, Tier};
 use crate::rules::cache_control::Demands;
 use crate::rules::conditional::{self, Condition};
 use crate::rules::forwarding;
@@ -18,6 +18,7 @@ use crate::rules::signed;
 use crate::rules::storing::Policy;
 use crate::rules::vary::Variant;
 use crate::store::disk::CHUNK_BYTES;
+use crate::trace::Trail;
 use crate::upstream::Fault;
 use crate::wire::request::RequestHead;
 use bytes::Bytes;
@@ -57,12 +58,14 @@ pub struct Request<'a> {
     pub scheme: &'static str,
     /// When it came.
     pub now: SystemTime,
+    /// What it is called.
+    pub trail: &'a Trail<'a>,
 }
 
 /// What a request gets.
 pub enum Found {
-    /// A stored object that has what is asked for, and how it is used.
-    Stored(Arc<Object>, Outcome),
+    /// A stored object that has what is asked for, how it is used, and where it was found.
+    Stored(Arc<Object>, Outcome, Tier),
     /// A fetch to wait for, why it is needed, and what to ask it for.
     Wait(Ticket, Forward),
     /// The origin failed a moment ago and is left in peace.
@@ -247,7 +250,9 @@ impl Engine {
                 }
             }
         };
-        Ok(Found::Stored(object.clone(), outcome))
+        let was_read = seen.is_some_and(|seen| seen.place.is_some());
+        let tier = if was_read { Tier::Disk } else { object.tier() };
+        Ok(Found::Stored(object.clone(), outcome, tier))
     }
 
     /// A fill that nobody waits for.
@@ -457,6 +462,7 @@ impl Engine {
             is_private: of.is_private,
             is_signed: signed::signed(request.head).is_some(),
             forbids_storing: request.demands.no_store,
+            errand: request.trail.errand(),
             _place: place,
         }
     }

@@ -1,6 +1,7 @@
 //! A stored response, ready to be sent, and all those that are kept for one key.
 
 use super::body::{Body, Chunks};
+use crate::outcome::Tier;
 use crate::rules::cache_status::{self, CACHE_STATUS};
 use crate::rules::forwarding;
 use crate::rules::storing::{Refusal, Terms};
@@ -125,7 +126,10 @@ impl Head {
                 }
                 continue;
             }
-            if is_kept && parts.withheld.iter().any(|withheld| is(withheld)) {
+            let is_withheld = || {
+                names::is_of_one_request(name) || parts.withheld.iter().any(|withheld| is(withheld))
+            };
+            if is_kept && is_withheld() {
                 put_line(&mut once, name, value);
             } else {
                 composer.add(name, value);
@@ -275,6 +279,11 @@ impl Object {
     /// Its content lies on the disk in chunks, any of which may be missing.
     pub fn is_in_chunks(&self) -> bool {
         self.body.chunks().is_some()
+    }
+
+    /// Where its content is.
+    pub fn tier(&self) -> Tier {
+        if self.body.is_in_memory() { Tier::Memory } else { Tier::Disk }
     }
 
     /// What it takes, wherever its content lies.

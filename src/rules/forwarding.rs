@@ -34,6 +34,8 @@ pub struct Hop<'a> {
     pub allowed: &'a [String],
     /// This server.
     pub identity: &'a Identity,
+    /// Lines that tell what the request is called: X-Request-Id, and its place in a trace.
+    pub about_request: &'a [u8],
 }
 
 /// The head that the origin receives.
@@ -59,6 +61,7 @@ pub fn request_head(head: &RequestHead, hop: &Hop<'_>) -> Vec<u8> {
     let host = head.authority_text().unwrap_or(hop.host);
     forwarding_fields(&mut out, hop, &Believed::all(head, hop, host));
     client_certificate(&mut out, head, hop);
+    out.extend_from_slice(hop.about_request);
     out.extend_from_slice(b"\r\n");
     out
 }
@@ -149,6 +152,7 @@ pub fn fill_request_head(head: &RequestHead, hop: &Hop<'_>, fill: &FillRequest<'
     connection_options(&mut out, head);
     let host = if fill.host.is_empty() { hop.host } else { fill.host };
     forwarding_fields(&mut out, hop, &Believed::for_all(head, hop, host));
+    out.extend_from_slice(hop.about_request);
     out.extend_from_slice(b"\r\n");
     out
 }
@@ -181,10 +185,12 @@ fn goes_to_origin(name: &str, head: &RequestHead, hop: &Hop<'_>) -> bool {
     if names::is_misleading(name) {
         return hop.allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
     }
-    // Written anew (Host, CDN-Loop, Max-Forwards), or not to be believed: of anybody who is not a
+    // Written anew (Host, CDN-Loop, Max-Forwards, the place in a trace), or not to be believed: of anybody who is not a
     // trusted proxy (Via), of a 1.0 client (Expect).
     !(is("host")
         || is("cdn-loop")
+        || is("traceparent")
+        || is("tracestate")
         || is("via") && !hop.peer_is_trusted
         || is("expect") && !head.expects_continue
         || is("max-forwards") && forwards_left(head).is_some())

@@ -99,6 +99,25 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All of them, in the order of the variants.
+    pub const ALL: [Self; 15] = [
+        Self::NoStore,
+        Self::Private,
+        Self::Authorization,
+        Self::SetCookie,
+        Self::VaryAny,
+        Self::Status,
+        Self::NoFreshness,
+        Self::RequestNoStore,
+        Self::ProvokedError,
+        Self::Deception,
+        Self::SchemeRedirect,
+        Self::PartialUnclear,
+        Self::Signed,
+        Self::TooLarge,
+        Self::Tags,
+    ];
+
     /// It says something about who asked and how, and nothing about what is stored already.
     pub fn is_about_request(self) -> bool {
         matches!(

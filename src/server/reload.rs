@@ -1,10 +1,11 @@
 //! Applies the configuration file again while everything runs: when it is asked for, by SIGHUP or by the
 //! operator, and where that is wished for when the file changes. One after the other.
 
+use crate::access_log::AccessLog;
 use crate::admin::reload::{Refused, Reloaded, Told, Wish};
-use crate::config::{self, Document, Log, Settings, Watched};
+use crate::config::{self, Document, Settings, Watched};
 use crate::edge::Door;
-use crate::metrics::Metrics;
+use crate::error_log;
 use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
@@ -26,16 +27,12 @@ pub struct ConfigFile {
     watched: Watched,
 }
 
-/// What becomes of the log when another configuration comes into force.
-pub type HeedLog = Box<dyn Fn(&Log) + Send + Sync>;
-
 /// Reads the file again.
 pub(super) struct Reloader {
     pub(super) file: ConfigFile,
     pub(super) door: Arc<Door>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) log: AccessLog,
     pub(super) shutdown_timeout: watch::Sender<Duration>,
-    pub(super) heed_log: HeedLog,
     pub(super) wishes: mpsc::Receiver<Wish>,
 }
 
@@ -85,7 +82,11 @@ impl Reloader {
             };
             match wish {
                 None => return,
-                Some(Wish::Signal) => drop(self.reload("SIGHUP")),
+                Some(Wish::Signal) => {
+                    drop(self.reload("SIGHUP"));
+                    // Whatever moved the file away says so by this signal.
+                    self.log.reopen();
+                }
                 Some(Wish::Operator(waits)) => {
                     // Whoever has gone finds it in the log.
                     let _ = waits.send(self.reload("the operator"));
@@ -97,11 +98,11 @@ impl Reloader {
     /// Nothing is in force of a file that is not good.
     fn reload(&mut self, by: &str) -> Told {
         let told = self.read();
-        self.metrics.reloaded(told.is_ok());
+        self.log.metrics().reloaded(told.is_ok());
         let file = self.file.path.display();
         match &told {
             Ok(reloaded) => {
-                self.metrics.configuration_loaded(SystemTime::now());
+                self.log.metrics().configuration_loaded(SystemTime::now());
                 tell(reloaded, &file, by);
             }
             Err(Refused { error, errors, warnings }) => {
@@ -132,7 +133,7 @@ impl Reloader {
         for change in &mut changed {
             change.needs_restart = needs_restart.iter().any(|key| is_about(&change.key, key));
         }
-        self.apply(settings).map_err(|error| Refused {
+        self.apply(&running, settings).map_err(|error| Refused {
             warnings: warnings.clone(),
             ..Refused::because(error.to_string())
         })?;
@@ -140,12 +141,16 @@ impl Reloader {
         Ok(Reloaded { changed, needs_restart, warnings })
     }
 
-    fn apply(&self, settings: Settings) -> std::io::Result<()> {
+    fn apply(&self, running: &Settings, settings: Settings) -> std::io::Result<()> {
         let (log, timeout) = (settings.log.clone(), settings.server.shutdown_timeout);
         let next = self.door.prepare(settings)?;
+        self.log.apply(&log)?;
         // From here on nothing goes wrong.
         self.door.adopt(next);
-        (self.heed_log)(&log);
+        // What the operator has changed meanwhile stays, unless the file says something new.
+        if log.level != running.log.level {
+            error_log::set_levels(log.level);
+        }
         self.shutdown_timeout.send_replace(timeout);
         Ok(())
     }

@@ -4,7 +4,7 @@ use super::Fault;
 use super::http2::{self, INTERIM_HEADS_MAX};
 use super::pool::Pool;
 use super::server::{Load, Peer, Server};
-use crate::config::Origin;
+use crate::config::{Origin, OriginServer};
 use crate::transport::{self, BodyReader, ReadError, Reader, Sink, Source, WriteError, Writer};
 use crate::wire::body::{Decoder, Encoding, Frame, Sender as Speaker};
 use crate::wire::response::{self, ResponseHead};
@@ -227,6 +227,11 @@ impl Destination {
             None => Some(work.await),
             Some(deadline) => timeout_at(deadline, work).await.ok(),
         }
+    }
+
+    /// The name of the origin, and which of its servers it is.
+    pub fn place(&self) -> (&str, &OriginServer) {
+        (&self.pool.settings.name, &self.server().settings)
     }
 
     /// An answer has come. Keeps the connection no longer than the origin says that it will.

@@ -139,7 +139,8 @@ pub fn is_misleading(name: &str) -> bool {
         || MISLEADING.iter().any(|known| same(name, known))
 }
 
-/// `Forwarded` and its informal relatives, and the certificate of the client (RFC 9440, section 2.4).
+/// `Forwarded` and its informal relatives, the certificate of the client (RFC 9440, section 2.4), and
+/// what the request is called.
 pub fn is_written_by_us(name: &str) -> bool {
     [
         "client-cert",
@@ -148,6 +149,7 @@ pub fn is_written_by_us(name: &str) -> bool {
         "x-forwarded-for",
         "x-forwarded-host",
         "x-forwarded-proto",
+        "x-request-id",
     ]
     .iter()
     .any(|known| same(name, known))
@@ -156,6 +158,13 @@ pub fn is_written_by_us(name: &str) -> bool {
 /// Not meant for clients.
 pub fn is_for_caches(name: &str) -> bool {
     FOR_CACHES.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// Tells of the one request that was answered: not for who gets the same answer later.
+pub fn is_of_one_request(name: &str) -> bool {
+    ["traceparent", "traceresponse", "tracestate", "x-request-id"]
+        .iter()
+        .any(|known| same(name, known))
 }
 
 /// Must not come after the body.

@@ -10,6 +10,7 @@ use brim::rules::key::Key;
 use brim::rules::policy;
 use brim::rules::purging::{self, Shares, Wish};
 use brim::store::disk::Disk;
+use brim::trace::Trail;
 use brim::upstream::PurgeWay;
 use brim::wire::HeadLimits;
 use brim::wire::request::{Parser, RequestHead};
@@ -75,6 +76,7 @@ impl Cache {
 
     async fn lookup(&self) -> Found {
         let site = &self.settings.sites[0];
+        let trail = Trail::new(&self.head, false, SystemTime::now(), None);
         let request = Request {
             head: &self.head,
             configured: &self.engine.configured(),
@@ -87,6 +89,7 @@ impl Cache {
             peer_is_trusted: false,
             scheme: "http",
             now: SystemTime::now(),
+            trail: &trail,
         };
         self.engine.lookup(&request, false).await
     }

@@ -4,7 +4,7 @@
 use super::outbox::Outbox;
 use super::stream::{self, Conversation};
 use super::watch::{OF_A_BAD_REQUEST, Watch, Watched};
-use crate::access_log::Record;
+use crate::access_log::{Record, Sent};
 use crate::config::Limits;
 use crate::edge::door::{Door, Visitor};
 use crate::edge::own::{Own, Recipient};
@@ -277,7 +277,7 @@ impl Driver<'_> {
             Recipient { version, persistent: false, wants_body: false, hsts: b"", story: None };
         own.note(to, &mut recording.record);
         recording.record.status = 0;
-        recording.record.is_answered(0);
+        recording.record.is_answered(Sent::default());
     }
 }
 

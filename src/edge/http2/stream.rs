@@ -2,7 +2,7 @@
 
 use super::outbox::{Outbox, PIECE_BYTES_MAX, Share};
 use super::watch::{OF_A_BAD_REQUEST, OF_AN_ANSWER, Watch};
-use crate::access_log::Record;
+use crate::access_log::{Record, Sent};
 use crate::edge::client::{Ended, Reply, RequestBody};
 use crate::edge::current::Edge;
 use crate::edge::door::{Door, Visitor};
@@ -28,7 +28,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What becomes of requests that the client breaks off.
 const CLIENT_GONE: &str = "client_gone";
@@ -83,10 +83,11 @@ async fn converse(
     let Conversation { visitor, watch, shutdown, .. } = conversation;
     let now = SystemTime::now();
     let client = edge.client_of(head, visitor);
-    let mut recording = edge.log.begin(Record::new(now, client, Some(head)));
+    let trail = edge.trail(head, visitor, now);
+    let mut recording = edge.log.begin(Record::new(now, client, Some((head, &trail))));
     let record = &mut recording.record;
     let mut key = Key::default();
-    let arrival = Arrival { head, visitor, client, now, shutdown };
+    let arrival = Arrival { head, visitor, client, now, trail: &trail, shutdown };
     let _place;
     let mut ended = if reply.is_gone().await {
         // Broken off as soon as it was begun, by the client or because of what followed the head:
@@ -110,7 +111,7 @@ async fn converse(
     if let (Err(error), Ended::Sent(_)) = (reply.leaves().await, &ended) {
         ended = error.into();
     }
-    record.is_answered(reply.sent_bytes());
+    record.is_answered(reply.sent());
     match ended {
         Ended::Sent(_) => {
             watch.earns(OF_AN_ANSWER);
@@ -157,7 +158,7 @@ async fn refuse(
         let _ = own.send(&mut reply, to, record).await;
         let _ = reply.leaves().await;
     }
-    record.is_answered(reply.sent_bytes());
+    record.is_answered(reply.sent());
 }
 
 /// An answer on its way.
@@ -171,6 +172,8 @@ struct Http2Reply {
     left: Option<u64>,
     patience: Patience,
     sent_bytes: u64,
+    head_bytes: u64,
+    first_sent: Option<Instant>,
 }
 
 enum State {
@@ -186,7 +189,8 @@ enum State {
 impl Http2Reply {
     fn new(respond: SendResponse<Bytes>, share: Share, patience: Patience) -> Self {
         let (state, pending) = (State::Nothing(respond), Vec::new());
-        Self { state, share, pending, left: None, patience, sent_bytes: 0 }
+        let (sent_bytes, head_bytes, first_sent) = (0, 0, None);
+        Self { state, share, pending, left: None, patience, sent_bytes, head_bytes, first_sent }
     }
 
     fn reset(&mut self, reason: Reason) {
@@ -237,7 +241,7 @@ impl Http2Reply {
         let bytes = head.len() as u64;
         let response = http2::say_response(head).ok_or_else(gone)?;
         let content = respond.send_response(response, ends).map_err(not_sent)?;
-        self.sent_bytes += bytes;
+        self.head_goes_out(bytes);
         self.state = if ends { State::Leaving(content) } else { State::Content(content) };
         Ok(())
     }
@@ -264,6 +268,12 @@ impl Http2Reply {
             self.is_handed_over();
         }
         Ok(())
+    }
+
+    fn head_goes_out(&mut self, bytes: u64) {
+        self.sent_bytes += bytes;
+        self.head_bytes += bytes;
+        self.first_sent.get_or_insert_with(Instant::now);
     }
 
     fn is_handed_over(&mut self) {
@@ -304,7 +314,7 @@ impl Reply for Http2Reply {
         let State::Nothing(respond) = &mut self.state else { return Ok(()) };
         let response = http2::say_response(head.to_vec()).ok_or_else(gone)?;
         respond.send_informational(response).map_err(not_sent)?;
-        self.sent_bytes += head.len() as u64;
+        self.head_goes_out(head.len() as u64);
         Ok(())
     }
 
@@ -355,6 +365,10 @@ impl Reply for Http2Reply {
 
     fn sent_bytes(&self) -> u64 {
         self.sent_bytes.saturating_sub(self.share.unsent_bytes() as u64)
+    }
+
+    fn sent(&self) -> Sent {
+        Sent { bytes: self.sent_bytes(), head_bytes: self.head_bytes, first: self.first_sent }
     }
 }
 

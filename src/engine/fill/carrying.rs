@@ -189,6 +189,8 @@ impl Task {
         // Who waited for an error without a time would only ask a server in trouble again.
         let is_trouble = response.status >= 500 && terms.err() == Some(Refusal::NoFreshness);
         let fault_for_others = is_trouble.then_some(Fault::ServerError(response.status));
+        let refusal = terms.err().or(Some(Refusal::TooLarge).filter(|_| !is_kept && !is_head));
+        refusal.inspect(|why| self.engine.metrics.unstored(*why));
         let answer = Arc::new(Answer {
             arrival: Arrival::new(start, claim, keeping.chunks().cloned()),
             head: Arc::new(head),
@@ -201,7 +203,7 @@ impl Task {
             content_range: content_range_told(response),
             is_widened: matches!(self.wanted, Wanted::Part { is_widened: true, .. }),
             is_kept,
-            refusal: terms.err().or(Some(Refusal::TooLarge).filter(|_| !is_kept && !is_head)),
+            refusal,
             is_shared,
             fault_for_others,
             origin_status: response.status,

@@ -149,7 +149,7 @@ fn look_up(bencher: divan::Bencher, rules: usize) {
         let (wish, shares) = (&wish, &Shares::default());
         let (by, way) = ("bench", &PurgeWay::default());
         let order = Order { wish, targets, shares, configured, by, way };
-        runtime.block_on(engine.purge(&order));
+        runtime.block_on(engine.purge(&order)).expect("nobody takes over");
     }
     assert_eq!(rules == 0, metrics.text().contains("brim_purge_rules 0\n"));
     assert!(matches!(look_up(), Found::Stored(..)));

@@ -1,4 +1,5 @@
-//! The operator's listener. It answers during the drain, too, and ends with the process.
+//! The operator's listener. It answers during the drain, too, and ends with the process, or when a new
+//! one takes over.
 //!
 //! | route | answer |
 //! |---|---|
@@ -11,6 +12,7 @@
 //! | `GET /log-level`, `PUT /log-level` | how loud the error log is, `{"level":"info,brim::upstream=debug"}` |
 //! | `GET /origins` | how the origins and their servers are, and why |
 //! | `POST /reload` | reads the configuration again: what has changed; 422: everything that is wrong with it |
+//! | `POST /upgrade` | has a new process take over: its number and version, or why it did not |
 //!
 //! The first three are open, the others need the operator's token, and answer in JSON. HEAD is
 //! answered like GET. What a client may cost is bounded: connections, and the time to bring a
@@ -27,6 +29,7 @@ mod purges;
 mod query;
 pub mod reload;
 pub mod token;
+pub mod upgrade;
 mod wish;
 
 use crate::engine::Engine;
@@ -46,7 +49,9 @@ use query::Query;
 use reload::Reloads;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
+use upgrade::Asking;
 
 /// Connections at one time.
 const CONNECTIONS_MAX: usize = 64;
@@ -60,7 +65,7 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 const ROUTES: &str = "There is nothing here. What there is: /healthz, /readyz, /metrics, and with \
                       the operator's token POST /purge, /purges, /purges/{id}, /objects, \
-                      /origins, /log-level, POST /reload\n";
+                      /origins, /log-level, POST /reload, POST /upgrade\n";
 
 /// What the operator may ask.
 pub struct Admin {
@@ -74,6 +79,18 @@ pub struct Admin {
     places: Places,
     /// What shutdown waits for.
     running: TaskTracker,
+    /// `None`: no other process takes over from this one.
+    succession: Option<Succession>,
+}
+
+/// How another process takes over.
+pub struct Succession {
+    /// Where it is asked for.
+    pub upgrades: mpsc::Sender<Asking>,
+    /// `true` once another process listens here: connections end after their answer.
+    pub is_over: ShutdownWatch,
+    /// `true` once those that ask for nothing are to end, too.
+    pub leave: ShutdownWatch,
 }
 
 /// What is asked for.
@@ -98,6 +115,7 @@ enum Guarded {
     Origins,
     Reload,
     LogLevel,
+    Upgrade,
 }
 
 impl Route {
@@ -112,6 +130,7 @@ impl Route {
             "/origins" => Self::Guarded(Guarded::Origins),
             "/reload" => Self::Guarded(Guarded::Reload),
             "/log-level" => Self::Guarded(Guarded::LogLevel),
+            "/upgrade" => Self::Guarded(Guarded::Upgrade),
             _ => {
                 let id = path.strip_prefix("/purges/")?;
                 let is_one = !id.is_empty() && !id.contains('/');
@@ -123,7 +142,7 @@ impl Route {
     /// The methods as Allow lists them.
     fn allowed(&self) -> &'static str {
         match self {
-            Self::Guarded(Guarded::Purge | Guarded::Reload) => "POST",
+            Self::Guarded(Guarded::Purge | Guarded::Reload | Guarded::Upgrade) => "POST",
             Self::Guarded(Guarded::LogLevel) => "GET, HEAD, PUT",
             _ => "GET, HEAD",
         }
@@ -146,7 +165,29 @@ impl Admin {
         running: TaskTracker,
     ) -> Self {
         let places = Places::new(CONNECTIONS_MAX);
-        Self { metrics, engine, gatekeeper, disk, reloads, stopping, places, running }
+        let succession = None;
+        Self { metrics, engine, gatekeeper, disk, reloads, stopping, places, running, succession }
+    }
+
+    /// The same where another process may take over.
+    #[must_use]
+    pub fn with_succession(self, succession: Succession) -> Self {
+        Self { succession: Some(succession), ..self }
+    }
+
+    /// Whether connections end after their answer: another process listens here.
+    fn is_over(&self) -> bool {
+        self.succession.as_ref().is_some_and(|succession| *succession.is_over.borrow())
+    }
+
+    /// Waits until connections that ask for nothing are to end.
+    async fn is_left(&self) {
+        let Some(Succession { is_over, leave, .. }) = &self.succession else {
+            return std::future::pending().await;
+        };
+        // An error is the end of the process.
+        let _ = is_over.clone().wait_for(|over| *over).await;
+        let _ = leave.clone().wait_for(|leave| *leave).await;
     }
 
     /// It takes requests also without its disk, and has what is stored to give without its origins:
@@ -257,6 +298,13 @@ impl Admin {
                 }
             }
             Guarded::LogLevel => log_level::show(query),
+            Guarded::Upgrade => match Query::parse(query, &[]) {
+                Err(message) => Answer::error(400, &message),
+                Ok(_) => {
+                    let upgrades = self.succession.as_ref().map(|to| &to.upgrades);
+                    upgrade::upgrade(upgrades).await
+                }
+            },
         }
     }
 }

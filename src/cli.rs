@@ -40,6 +40,8 @@ enum Command {
 SIGTERM and SIGINT stop it: no new connections, running requests finish (at most
 `server.shutdown_timeout`), then it exits with 0. A second signal does not wait. SIGHUP applies the
 file again, as `brim reload` does.
+`server.shutdown_timeout`), then it exits with 0. A second signal does not wait.
+SIGUSR2 has a new process take over, as brim upgrade does.
 
 Example:
   brim run --config /etc/brim/edge.toml")]
@@ -101,6 +103,19 @@ Examples:
   brim log-level debug
   brim log-level info,brim::upstream=debug --admin http://10.0.0.2:9180 --token-file admin.token")]
     LogLevel(LogLevel),
+    /// Have the binary that is in the place of the running edge's take over from it.
+    ///
+    /// It is started as the running one was, and gets its sockets and its disk. No request is lost:
+    /// the old process answers what it has taken, and serves on if the new one fails. SIGUSR2 does the
+    /// same.
+    #[command(after_help = "\
+It ends when the new process takes requests, or with 1 and the reason why it does not.
+`server.takeover_timeout` is how long it may take.
+
+Examples:
+  mv brim.new /usr/local/bin/brim && brim upgrade --config /etc/brim/edge.toml
+  brim upgrade --admin http://127.0.0.1:9180 --token-file admin.token")]
+    Upgrade(RunningEdge),
     /// Look into the folder of the disk tier.
     ///
     /// Nothing is changed and nothing is claimed: the edge that uses the folder may go on running.
@@ -314,6 +329,7 @@ pub fn main() -> ExitCode {
         Command::LogLevel(LogLevel { level, edge }) => {
             commands::log_level::log_level(level.map(|level| level.to_string()), &edge.door())
         }
+        Command::Upgrade(edge) => commands::upgrade::upgrade(&edge.door()),
         Command::Store { command } => match command {
             Store::Stat { folder, json } => commands::store::stat(&folder.path, json),
             Store::Verify { folder } => commands::store::verify(&folder.path),

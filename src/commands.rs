@@ -8,3 +8,4 @@ pub(crate) mod purge;
 pub(crate) mod reload;
 pub(crate) mod run;
 pub(crate) mod store;
+pub(crate) mod upgrade;

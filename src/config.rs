@@ -41,6 +41,9 @@ use std::time::Duration;
 /// How long running requests may take to finish at shutdown, where nothing else is said.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a new process may take to be ready to take over, where nothing else is said.
+pub const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Where the operator's listener is, where nothing else is said and nobody else is there.
 pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
 
@@ -87,6 +90,8 @@ pub struct Server {
     pub request_id: bool,
     /// How long running requests may take to finish at shutdown.
     pub shutdown_timeout: Duration,
+    /// How long a new process may take to be ready to take over.
+    pub takeover_timeout: Duration,
     /// `[server.limits]`
     pub limits: Limits,
     /// Clients there are never limited (`server.limits.allow`).

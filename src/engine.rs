@@ -5,14 +5,15 @@
 //! `arrival` is a content on its way to its readers, `spill` takes it to the disk where memory cannot
 //! hold it, `configured` is what may change while all of it runs, `object` and `body` are what is stored, `stored_form` is how the disk keeps it, `tiers`
 //! moves it between memory and disk, `purge` makes it forgotten, `parents` has that done by parents,
-//! `notes` remembers for a while what
-//! is not worth waiting for.
+//! `notes` remembers for a while what is not worth waiting for, `handover` gives all of it to the next
+//! process.
 
 mod arrival;
 mod body;
 mod compare;
 mod configured;
 mod fill;
+mod handover;
 mod held;
 mod in_flight;
 mod ledger;
@@ -32,6 +33,7 @@ mod tiers;
 pub use arrival::{ArrivalReader, ReadEnd};
 pub use body::{PIECES_MAX, Pieces};
 pub use configured::Configured;
+pub use handover::{Forgotten, HandedOver, Heir, PurgesHeld};
 pub use held::{Held, Preview};
 pub use in_flight::{Answer, Event, Ticket, Verdict};
 pub use lookup::{Found, Request};
@@ -53,6 +55,7 @@ use crate::store::memory::Memory;
 use crate::store::{Found as InStore, Store};
 use crate::upstream::Upstream;
 use crate::wire::fields::Fields;
+use handover::Handover;
 use in_flight::InFlight;
 use ledger::Ledger;
 use notes::Notes;
@@ -88,6 +91,7 @@ pub struct Engine {
     notes: Notes,
     receipts: Receipts,
     bookkeeping: Bookkeeping,
+    handover: Handover,
     last_purge: AtomicU64,
     sweep: Sweep,
     pinned: Arc<Pinned>,
@@ -130,6 +134,7 @@ impl Engine {
             notes: Notes::new(purges),
             receipts: Receipts::default(),
             bookkeeping: Bookkeeping::default(),
+            handover: Handover::default(),
             last_purge: AtomicU64::new(0),
             sweep: Sweep::default(),
             pinned,
@@ -156,6 +161,11 @@ impl Engine {
     /// This server, as those upstream get to know it; another one with each start.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// What counts what happens.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The number of this moment: what is purged later has a larger one.

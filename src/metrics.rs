@@ -13,6 +13,7 @@ mod floods;
 mod origins;
 mod reloads;
 mod tls;
+mod upgrades;
 
 pub use answers::Answered;
 pub use clients::{Closed, Limit, Refused};
@@ -34,6 +35,7 @@ use reloads::ReloadSeries;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 use tls::TlsSeries;
+use upgrades::UpgradeSeries;
 
 /// Upper bounds in seconds: from an answer out of memory to a long download.
 const SECONDS: [f64; 16] = [
@@ -158,6 +160,7 @@ pub struct Metrics {
     purge_rules: IntGauge,
     tls: TlsSeries,
     reloads: ReloadSeries,
+    upgrades: UpgradeSeries,
 }
 
 impl Metrics {
@@ -271,6 +274,7 @@ impl Metrics {
             cache_objects,
             tls: TlsSeries::new(&registry),
             reloads: ReloadSeries::of(&registry),
+            upgrades: UpgradeSeries::of(&registry),
             registry,
         })
     }

@@ -4,19 +4,27 @@
 //! leave a process that is alive and deaf. The services listen to our own shutdown signal instead
 //! of Pingora's, because Pingora waits a fixed time after it and then drops what still runs; ours
 //! ends when the last request has, or when its time is over. The operator's listener is stopped by
-//! Pingora's signal, which comes after that, and nobody waits for its connections.
-//!
-//! `reload` has another configuration take the place of the one in force.
+//! Pingora's signal, which comes after that, and nobody waits for its connections. `upgrading` has
+//! another process take over, `reload` another configuration.
 
+mod channel;
+pub mod notify;
+mod predecessor;
+mod program;
 mod reload;
+mod sockets;
+mod successor;
+mod upgrading;
 
+pub use program::Program;
 pub use reload::ConfigFile;
 
 use crate::access_log::AccessLog;
-use crate::admin::Admin;
 use crate::admin::gatekeeper::Gatekeeper;
 use crate::admin::reload::{Reloads, Wish};
-use crate::config::{DiskCache, Settings};
+use crate::admin::upgrade::Asking;
+use crate::admin::{Admin, Succession};
+use crate::config::{self, DiskCache, Settings};
 use crate::edge::{Door, Tls};
 use crate::engine::Engine;
 use crate::metrics::Metrics;
@@ -34,28 +42,54 @@ use pingora::server::{
 use pingora::services::Service as PingoraService;
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service as ListeningService;
+use predecessor::Predecessor;
 use reload::{Reloader, Reloading};
+use sockets::Sockets;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use successor::{Heritage, Successor};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
+use upgrading::Upgrading;
 
 /// A connection that was accepted is counted by its own task. The task needs a moment to start.
 const TASKS_START_WITHIN: Duration = Duration::from_millis(50);
 
-/// Connections that wait to be accepted. Pingora raises it when it takes the socket over.
-const LISTEN_BACKLOG: i32 = 1024;
+/// The services that another process takes over, by the names that both know.
+const EDGE: &str = "edge";
+const ADMIN: &str = "admin";
+
+/// When another process has taken over, connections that ask for nothing stay so long: a request that
+/// is on its way is answered.
+const LINGERS_FOR: Duration = Duration::from_secs(2);
+
+/// A process that takes over waits so long until it knows what is on the disk, while the old one
+/// answers.
+const KNOWN_WITHIN: Duration = Duration::from_secs(10);
 
 /// A server that has not started.
 pub struct Brim {
     server: Server,
     running: TaskTracker,
-    stop: watch::Sender<bool>,
+    ends: Ends,
     shutdown_timeout: watch::Sender<Duration>,
+    sockets: Sockets,
+    /// Becomes `true` when connections are to be accepted.
+    open: watch::Sender<bool>,
+    /// Where operators ask for another process, and who hears them.
+    upgrades: (mpsc::Sender<Asking>, Upgrading),
+    /// What another process that takes over is started as; `None`: nobody can.
+    program: Option<Program>,
+    /// How long that may take to be ready.
+    takeover_timeout: Duration,
+    predecessor: Option<Predecessor>,
+    /// What others than the operator's listener need of it.
+    engine: Option<Arc<Engine>>,
     /// How many there may be from clients.
     connections: usize,
     /// The cache's disk tier, to be closed when everything has ended.
@@ -64,6 +98,19 @@ pub struct Brim {
     cache: Option<Cache>,
     /// What the configuration is about.
     entrance: Option<Entrance>,
+}
+
+/// What ends when, each at `true`.
+#[derive(Default)]
+struct Ends {
+    /// No new connections, and those that there are end with the answer that is being given.
+    stop: watch::Sender<bool>,
+    /// The process is shutting down, and nobody takes over.
+    shutdown: watch::Sender<bool>,
+    /// Another process listens for operators.
+    handed_over: watch::Sender<bool>,
+    /// Connections that ask for nothing end, too.
+    leave: watch::Sender<bool>,
 }
 
 struct Cache {
@@ -94,13 +141,45 @@ impl Brim {
         Self {
             server: Server::new_with_opt_and_conf(None, conf),
             running: TaskTracker::new(),
-            stop: watch::Sender::new(false),
+            ends: Ends::default(),
             shutdown_timeout: watch::Sender::new(shutdown_timeout),
+            sockets: Sockets::default(),
+            open: watch::Sender::new(false),
+            upgrades: Upgrading::new(),
+            program: None,
+            takeover_timeout: config::TAKEOVER_TIMEOUT,
+            predecessor: None,
+            engine: None,
             connections: 0,
             disk: None,
             cache: None,
             entrance: None,
         }
+    }
+
+    /// Another process may take over from this one, started as this program; and if this one was
+    /// started to take over from another, it does. To be called before anything is added.
+    pub fn take_part_in_upgrades(&mut self, program: Program) -> io::Result<()> {
+        self.program = Some(program);
+        if let Some((predecessor, inherited)) = Predecessor::find()? {
+            self.predecessor = Some(predecessor);
+            self.sockets = Sockets::inheriting(inherited);
+        }
+        Ok(())
+    }
+
+    /// Whoever takes over has everything that can fail behind it before it is given the disk.
+    fn wait_for_disk(&mut self, settings: &Settings) -> io::Result<()> {
+        let Some(predecessor) = &self.predecessor else { return Ok(()) };
+        for listener in &settings.server.listeners {
+            self.sockets.prepare(EDGE, listener.address)?;
+        }
+        match settings.server.admin {
+            Some(admin) => self.sockets.prepare(ADMIN, admin)?,
+            // Nobody has asked for the default address. If it cannot be had, that is told later.
+            None => drop(self.sockets.prepare(ADMIN, config::ADMIN)),
+        }
+        predecessor.wait_for_disk()
     }
 
     /// Adds the edge; where its sockets came to be bound. An error names the address.
@@ -113,13 +192,21 @@ impl Brim {
         let listeners = settings.server.listeners.iter();
         let addresses: Vec<_> = listeners.map(|listener| listener.address).collect();
         self.connections = settings.server.limits.connections;
-        self.disk = settings.cache.disk.as_ref().map(open_disk).transpose()?;
+        self.takeover_timeout = settings.server.takeover_timeout;
         let settings = Arc::new(settings);
+        let tls = Tls::open(&settings, log.metrics().clone())?;
+        self.wait_for_disk(&settings)?;
+        self.disk = settings.cache.disk.as_ref().map(open_disk).transpose()?;
         let token = gatekeeper.token().map(str::to_owned);
         let engine = Engine::new(&settings, token, self.disk.clone(), log.metrics().clone())?;
+        self.engine = Some(engine.clone());
+        if let Some(predecessor) = &self.predecessor
+            && let Some(purges) = engine.hold_purges_at_start()
+        {
+            predecessor.listen(engine.clone(), purges)?;
+        }
         self.server.add_service(background_service("upstream", Upkeep(engine.clone())));
         let (running, keeper) = (self.running.clone(), Arc::new(gatekeeper.of_another_door()));
-        let tls = Tls::open(&settings, log.metrics().clone())?;
         if let Some(tls) = &tls {
             let mut service = background_service("certificates", Certificates(tls.clone()));
             service.threads = Some(1);
@@ -127,12 +214,13 @@ impl Brim {
         }
         let door = Arc::new(Door::new(settings, engine.clone(), keeper, log, tls, running));
         self.cache = Some(Cache { engine, gatekeeper });
-        let app = SharedDoor(door.clone());
-        let (service, bound) = Bound::new("edge", app, &addresses, Some(self.drain()))?;
+        let (app, drain) = (SharedDoor(door.clone()), self.drain());
+        let (service, bound) = Bound::new(EDGE, app, &addresses, drain, &mut self.sockets)?;
         door.is_bound_to(&bound);
-        self.server.add_service(service);
+        door.leaves_with(self.ends.leave.subscribe());
         let (reloads, wishes) = Reloads::new();
         self.entrance = Some(Entrance { door, reloads, wishes });
+        self.server.add_service(service);
         Ok(bound)
     }
 
@@ -161,9 +249,17 @@ impl Brim {
             return Err(io::Error::other("there is no edge to tell of"));
         };
         let (disk, reloads) = (self.disk.clone(), reloads.clone());
-        let (stopping, running) = (self.stop.subscribe(), self.running.clone());
-        let app = Admin::new(metrics, engine, gatekeeper, disk, reloads, stopping, running);
-        let (mut admin, bound) = Bound::new("admin", app, &[address], None)?;
+        let (stopping, running) = (self.ends.shutdown.subscribe(), self.running.clone());
+        let succession = Succession {
+            upgrades: self.upgrades.0.clone(),
+            is_over: self.ends.handed_over.subscribe(),
+            leave: self.ends.leave.subscribe(),
+        };
+        let app = Admin::new(metrics, engine, gatekeeper, disk, reloads, stopping, running)
+            .with_succession(succession);
+        let open = self.open.subscribe();
+        let drain = Drain { stop: self.ends.handed_over.subscribe(), running: None, open };
+        let (mut admin, bound) = Bound::new(ADMIN, app, &[address], drain, &mut self.sockets)?;
         admin.service.threads = Some(1);
         self.server.add_service(admin);
         Ok(bound.first().copied().unwrap_or(address))
@@ -179,26 +275,41 @@ impl Brim {
     where
         A: ServerApp + Send + Sync + 'static,
     {
-        let (service, bound) = Bound::new(name, app, addresses, Some(self.drain()))?;
+        let drain = self.drain();
+        let (service, bound) = Bound::new(name, app, addresses, drain, &mut self.sockets)?;
         self.server.add_service(service);
         Ok(bound)
     }
 
     fn drain(&self) -> Drain {
-        Drain { stop: self.stop.subscribe(), running: self.running.clone() }
+        let (stop, open) = (self.ends.stop.subscribe(), self.open.subscribe());
+        Drain { stop, running: Some(self.running.clone()), open }
     }
 
-    /// Serves until SIGTERM or SIGINT, then until what runs has finished or its time is over.
-    /// `ready` is called when both are handled: whoever is told may send one.
+    /// Serves until SIGTERM or SIGINT, or until another process has taken over, then until what runs
+    /// has finished or its time is over. `ready` is called when signals are handled: whoever is told
+    /// may send one.
     pub fn run(self, ready: impl FnOnce() + Send + 'static) {
         // Not earlier: a start that fails says why, and nothing else.
         tell_of_few_files(self.connections);
+        let sockets = self.sockets.into_shared();
+        let (_asking, mut upgrading) = self.upgrades;
+        if let (Some(program), Some(engine)) = (self.program, self.engine.clone()) {
+            let (within, disk) = (self.takeover_timeout, self.disk.clone());
+            let heritage = Heritage::new(program, within, sockets, engine, disk);
+            upgrading.heritage = Some(Arc::new(heritage));
+        }
         let signals = Signals {
             ready: Mutex::new(Some(Box::new(ready))),
-            stop: self.stop,
+            ends: self.ends,
             running: self.running,
             shutdown_timeout: self.shutdown_timeout,
             reloads: self.entrance.map(|entrance| entrance.reloads),
+            open: self.open,
+            upgrading,
+            predecessor: self.predecessor,
+            engine: self.engine,
+            disk: self.disk.clone(),
         };
         self.server.run(RunArgs { shutdown_signal: Box::new(signals) });
         if let Some(disk) = self.disk {
@@ -213,21 +324,6 @@ fn open_disk(settings: &DiskCache) -> io::Result<Arc<Disk>> {
     Disk::open(folder, &Options { bytes: *bytes }).map_err(|error| {
         io::Error::other(format!("cache.disk.path \"{}\": {error}", path.display()))
     })
-}
-
-/// An IPv6 listener takes IPv6 only, so that `0.0.0.0:80` and `[::]:80` can stand side by side.
-fn listen(address: &SocketAddr) -> io::Result<TcpListener> {
-    use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, true)?;
-    }
-    net::bind(&socket, address)?;
-    net::listen(&socket, LISTEN_BACKLOG)?;
-    Ok(socket.into())
 }
 
 /// What is done about origins without being asked: goes on with what the last run has left, and checks
@@ -264,14 +360,16 @@ impl ServerApp for SharedDoor {
 struct Bound<A> {
     service: ListeningService<A>,
     sockets: Vec<(String, TcpListener)>,
-    /// `None`: it serves to the end, and its connections are not waited for.
-    drain: Option<Drain>,
+    drain: Drain,
 }
 
-/// How a service takes part in the wait for what still runs.
+/// When a service begins and ends.
 struct Drain {
     stop: ShutdownWatch,
-    running: TaskTracker,
+    /// How it takes part in the wait for what still runs; `None`: it serves to the end, and its
+    /// connections are not waited for.
+    running: Option<TaskTracker>,
+    open: ShutdownWatch,
 }
 
 impl<A: ServerApp + Send + Sync + 'static> Bound<A> {
@@ -280,15 +378,15 @@ impl<A: ServerApp + Send + Sync + 'static> Bound<A> {
         name: &str,
         app: A,
         addresses: &[SocketAddr],
-        drain: Option<Drain>,
+        drain: Drain,
+        sockets_there: &mut Sockets,
     ) -> io::Result<(Self, Vec<SocketAddr>)> {
         let mut service = ListeningService::new(name.to_owned(), app);
         let mut sockets = Vec::new();
         let mut bound = Vec::new();
         for address in addresses {
-            let named = |error| io::Error::other(format!("cannot listen on {address}: {error}"));
-            let socket = listen(address).map_err(named)?;
-            let address = socket.local_addr().map_err(named)?;
+            let socket = sockets_there.open(name, *address)?;
+            let address = socket.local_addr()?;
             // Requests are buffered where they are read; another buffer below would only be copied.
             let listener = ListenerConfig::tcp(address.to_string());
             service.endpoints().add_listener(listener.l4_buffer(L4BufferSettings::unbuffered()));
@@ -307,16 +405,21 @@ impl<A: ServerApp + Send + Sync + 'static> PingoraService for Bound<A> {
         pingora_stop: ShutdownWatch,
         listeners_per_fd: usize,
     ) {
-        let accepting =
-            self.drain.as_ref().map(|drain| (drain.running.token(), drain.stop.clone()));
-        let (_accepting, stop) = accepting.unzip();
+        let Drain { stop, running, open } = &self.drain;
+        let (_accepting, stop) = (running.as_ref().map(TaskTracker::token), stop.clone());
+        // An error is the end of the process.
+        let (mut open, mut pingora_stop) = (open.clone(), pingora_stop);
+        tokio::select! {
+            _ = open.wait_for(|open| *open) => {}
+            _ = pingora_stop.wait_for(|stop| *stop) => return,
+        }
         if let Some(fds) = &fds {
             for (address, socket) in self.sockets.drain(..) {
                 // The listener made from the descriptor owns it from here on.
                 fds.lock().add(address, socket.into_raw_fd());
             }
         }
-        self.service.start_service(fds, stop.unwrap_or(pingora_stop), listeners_per_fd).await;
+        self.service.start_service(fds, stop, listeners_per_fd).await;
         tokio::time::sleep(TASKS_START_WITHIN).await;
     }
 
@@ -342,40 +445,104 @@ impl BackgroundService for Certificates {
 /// What ends the server.
 struct Signals {
     ready: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-    stop: watch::Sender<bool>,
+    ends: Ends,
     running: TaskTracker,
     shutdown_timeout: watch::Sender<Duration>,
     reloads: Option<Reloads>,
+    open: watch::Sender<bool>,
+    upgrading: Upgrading,
+    predecessor: Option<Predecessor>,
+    engine: Option<Arc<Engine>>,
+    disk: Option<Arc<Disk>>,
+}
+
+impl Signals {
+    /// Begins to accept; where another process has done so before, not before nothing is missing here.
+    async fn open(&self) {
+        if self.predecessor.is_some()
+            && let Some(disk) = &self.disk
+            && !disk.recovered(KNOWN_WITHIN).await
+        {
+            tracing::info!("requests are taken before it is known what the disk holds");
+        }
+        self.open.send_replace(true);
+        if let Some(ready) = self.ready.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            ready();
+        }
+        if let Some(predecessor) = &self.predecessor {
+            let before = predecessor.is_relieved();
+            self.engine.iter().for_each(|engine| {
+                engine.metrics().took_over(before.good, before.failed);
+            });
+        }
+        notify::ready(self.predecessor.is_some());
+    }
+
+    /// The process ends, and nobody takes over.
+    fn shut_down(&self) {
+        tracing::info!("shutting down: no new connections, waiting for running requests");
+        notify::stopping();
+        self.upgrading.call_off();
+        self.ends.shutdown.send_replace(true);
+        self.ends.stop.send_replace(true);
+        self.ends.leave.send_replace(true);
+        self.running.close();
+    }
+
+    /// Another process accepts; requests that are on their way on connections that are open are taken
+    /// for a moment.
+    async fn hand_over(&self, successor: &Successor) {
+        notify::main_process(successor.pid);
+        self.ends.stop.send_replace(true);
+        self.ends.handed_over.send_replace(true);
+        self.upgrading.close_sockets();
+        self.running.close();
+        let lingers = tokio::time::sleep(LINGERS_FOR.min(*self.shutdown_timeout.borrow()));
+        tokio::select! {
+            () = self.running.wait() => {}
+            () = lingers => {}
+        }
+        self.ends.leave.send_replace(true);
+        successor.let_it_purge();
+    }
 }
 
 #[async_trait]
 impl ShutdownSignalWatch for Signals {
     async fn recv(&self) -> ShutdownSignal {
         let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
-        let (mut term, mut int, mut hangup) = match signals.map(signal) {
-            [Ok(term), Ok(int), Ok(hangup)] => (term, int, hangup),
-            [Err(error), ..] | [_, Err(error), _] | [.., Err(error)] => {
+        let signals = (signals.map(signal), Upgrading::signal());
+        let (mut term, mut int, mut hangup, upgrade) = match signals {
+            ([Ok(term), Ok(int), Ok(hangup)], Ok(upgrade)) => (term, int, hangup, upgrade),
+            ([Err(error), ..] | [_, Err(error), _] | [.., Err(error)], _) | (_, Err(error)) => {
                 tracing::error!(%error, "signals cannot be handled");
                 return ShutdownSignal::FastShutdown;
             }
         };
-        if let Some(ready) = self.ready.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            ready();
-        }
-        loop {
+        self.open().await;
+        let mut taken_over = pin!(self.upgrading.taken_over(upgrade));
+        let successor = loop {
             tokio::select! {
-                _ = term.recv() => break,
-                _ = int.recv() => break,
+                _ = term.recv() => break None,
+                _ = int.recv() => break None,
                 // It ends nothing, also where there is nothing to read again.
                 _ = hangup.recv() => self.reloads.iter().for_each(Reloads::signal),
+                successor = taken_over.as_mut() => break Some(successor),
             }
-        }
-        tracing::info!("shutting down: no new connections, waiting for running requests");
-        self.stop.send_replace(true);
-        self.running.close();
+        };
+        let handed_over = async {
+            match &successor {
+                Some(successor) => self.hand_over(successor).await,
+                None => self.shut_down(),
+            }
+        };
+        let finished = async {
+            handed_over.await;
+            self.running.wait().await;
+        };
         let shutdown_timeout = *self.shutdown_timeout.borrow();
         tokio::select! {
-            () = self.running.wait() => tracing::info!("all requests have finished"),
+            () = finished => tracing::info!("all requests have finished"),
             () = tokio::time::sleep(shutdown_timeout) => {
                 let connections = self.running.len();
                 tracing::warn!(connections, "the time for running requests is over");
@@ -383,6 +550,7 @@ impl ShutdownSignalWatch for Signals {
             _ = term.recv() => tracing::warn!("a second signal: not waiting any longer"),
             _ = int.recv() => tracing::warn!("a second signal: not waiting any longer"),
         }
+        self.ends.handed_over.send_replace(true);
         ShutdownSignal::GracefulTerminate
     }
 }

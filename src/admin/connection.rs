@@ -56,7 +56,12 @@ impl Admin {
         let (mut reader, mut writer) = transport::split(stream, BytesMut::new(), REQUEST_WITHIN);
         loop {
             place.give_way();
-            let head = match next(&mut reader).await {
+            let came = tokio::select! {
+                biased;
+                came = next(&mut reader) => came,
+                () = self.is_left() => return,
+            };
+            let head = match came {
                 Some(Ok(head)) => head,
                 Some(Err(refusal)) => {
                     let bytes = refusal.bytes(true, false, SystemTime::now());
@@ -77,7 +82,7 @@ impl Admin {
                 running: None,
             };
             let answer = self.answer(&mut asked).await;
-            if !asked.send(&answer).await {
+            if !asked.send(&answer, !self.is_over()).await {
                 break;
             }
         }
@@ -162,12 +167,13 @@ impl Asked<'_> {
     }
 
     /// Whether there can be another request after it.
-    async fn send(mut self, answer: &Answer) -> bool {
+    async fn send(mut self, answer: &Answer, may_stay: bool) -> bool {
         if self.running.is_none() {
             self.place.give_way();
         }
         let was_read = self.body.skip(self.reader);
-        let persistent = self.head.persistent && was_read && self.head.version == Version::Http11;
+        let is_usual = self.head.persistent && self.head.version == Version::Http11;
+        let persistent = is_usual && was_read && may_stay;
         let wants_body = self.head.method != http::Method::HEAD;
         let bytes = answer.bytes(wants_body, persistent, SystemTime::now());
         match timeout(answer.within, self.writer.write(&[&bytes])).await {

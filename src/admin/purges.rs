@@ -3,7 +3,7 @@
 use super::answer::Answer;
 use super::query::Query;
 use super::wish;
-use crate::engine::{Configured, Engine, Order, Preview, Receipt};
+use crate::engine::{Configured, Engine, HandedOver, Order, Preview, Receipt};
 use crate::rules::purging::{self, Shares};
 use crate::upstream::PurgeWay;
 use serde::Serialize;
@@ -78,7 +78,11 @@ pub(super) async fn purge(
         engine.purge(&Order { wish, targets, shares, configured, by, way }).await
     });
     match timeout(DONE_WITHIN, purge).await {
-        Ok(Ok(receipt)) => acknowledged(receipt, why_volatile),
+        Ok(Ok(Ok(receipt))) => acknowledged(receipt, why_volatile),
+        Ok(Ok(Err(HandedOver))) => {
+            let message = "nothing was purged: a new process takes over, which has to be asked";
+            Answer::error(503, message).with("Retry-After", 1)
+        }
         Ok(Err(error)) => {
             tracing::error!(%error, "a purge broke off");
             Answer::error(500, "the purge broke off; the edge's log tells why")

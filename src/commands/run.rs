@@ -7,7 +7,7 @@ use crate::admin::token::{self, FromFile};
 use crate::config::{self, Settings, Watched};
 use crate::error_log;
 use crate::metrics::{Metrics, OriginNames};
-use crate::server::{Brim, ConfigFile};
+use crate::server::{Brim, ConfigFile, Program};
 use crate::survive;
 use crate::trace::{SpanWriter, Tracer};
 use std::io;
@@ -23,7 +23,10 @@ pub(crate) fn run(path: &Path) -> ExitCode {
     let Some((settings, document)) = check::load(path) else { return ExitCode::FAILURE };
     let _log = error_log::start(settings.log.level.clone(), settings.log.error_format);
     let file = ConfigFile::new(path, document, watched);
-    report(operators_token(&settings).and_then(|token| serve(settings, token, file)))
+    report(operators_token(&settings).and_then(|token| {
+        let program = Program::of_this_process()?;
+        serve(program, settings, token, file)
+    }))
 }
 
 /// The token that operators bring; without one, why there is none.
@@ -54,8 +57,9 @@ fn is_out_of_reach(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | PermissionDenied | ReadOnlyFilesystem)
 }
 
-fn serve(settings: Settings, token: Token, file: ConfigFile) -> io::Result<()> {
+fn serve(program: Program, settings: Settings, token: Token, file: ConfigFile) -> io::Result<()> {
     let mut brim = Brim::new(settings.server.threads, settings.server.shutdown_timeout);
+    brim.take_part_in_upgrades(program)?;
     let why_without = token.as_ref().err().cloned();
     let Open { edge, admin, log, writers: _writers } = open(&mut brim, settings, token)?;
     brim.add_reloading(file, log);

@@ -98,6 +98,7 @@ fn server(mut section: Section<'_>, folder: &Path) -> Server {
         reload_on_change: section.or("reload_on_change", false, values::boolean),
         request_id: section.or("request_id", false, values::boolean),
         shutdown_timeout: section.or("shutdown_timeout", SHUTDOWN_TIMEOUT, values::duration),
+        takeover_timeout: section.or("takeover_timeout", TAKEOVER_TIMEOUT, values::duration),
         limits,
         never_limited,
     };

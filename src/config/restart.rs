@@ -12,6 +12,8 @@ pub fn keep_what_needs_restart(running: &Settings, next: &mut Settings) -> Vec<S
     kept.keep("server.admin", &own.admin, &mut new.admin);
     kept.keep("server.admin_token_file", &own.admin_token_file, &mut new.admin_token_file);
     kept.keep("server.threads", &own.threads, &mut new.threads);
+    let (takeover, next_takeover) = (&own.takeover_timeout, &mut new.takeover_timeout);
+    kept.keep("server.takeover_timeout", takeover, next_takeover);
     kept.keep("log.error_format", &running.log.error_format, &mut next.log.error_format);
     kept.keep("trace", &running.trace, &mut next.trace);
     kept.keep("cache.memory.size", &running.cache.memory_bytes, &mut next.cache.memory_bytes);

@@ -49,9 +49,9 @@ impl Door {
         visitor: Visitor,
         shutdown: &mut ShutdownWatch,
     ) {
-        let mut key = Key::default();
+        let (mut key, mut leave) = (Key::default(), self.leave(shutdown));
         loop {
-            let head = match self.next(&mut stream, &mut buf, shutdown).await {
+            let head = match self.next(&mut stream, &mut buf, &mut leave).await {
                 Next::Request(head) => head,
                 Next::Refused { own, wants_body } => {
                     let edge = self.edge();

@@ -24,7 +24,7 @@ use prometheus::IntGauge;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -48,6 +48,8 @@ pub struct Door {
     pub(super) running: TaskTracker,
     bound: Bound,
     places: Arc<Semaphore>,
+    /// Becomes `true` when connections that ask for nothing are to end.
+    leave: OnceLock<ShutdownWatch>,
     /// Clients beyond those places that are being told so.
     refusals: Semaphore,
     pub(super) seats: Seats,
@@ -101,6 +103,7 @@ impl Door {
             metrics,
             running,
             bound,
+            leave: OnceLock::new(),
             places,
             refusals: Semaphore::new(REFUSALS_MAX),
             seats: Seats::default(),
@@ -124,6 +127,18 @@ impl Door {
     pub fn is_bound_to(&self, addresses: &[SocketAddr]) {
         // Once for each start.
         let _ = self.bound.set(addresses.to_vec());
+    }
+
+    /// Connections that ask for nothing stay until then, and not only until shutdown begins: where
+    /// another process takes over, a request that is on its way already is answered, as the last one.
+    pub fn leaves_with(&self, leave: ShutdownWatch) {
+        // Once for each start.
+        let _ = self.leave.set(leave);
+    }
+
+    /// What ends a connection that asks for nothing.
+    pub(super) fn leave(&self, shutdown: &ShutdownWatch) -> ShutdownWatch {
+        self.leave.get().unwrap_or(shutdown).clone()
     }
 
     async fn enter(self: &Arc<Self>, mut stream: Stream, shutdown: &mut ShutdownWatch) {
@@ -155,7 +170,8 @@ impl Door {
         };
         let _open = Open::new(metrics.connections());
         let (client, place_of_client) = if listener.proxy_protocol {
-            match self.unless_crowded(self.client(&mut stream, peer, shutdown)).await {
+            let leave = &mut self.leave(shutdown);
+            match self.unless_crowded(self.client(&mut stream, peer, leave)).await {
                 Some(Ok(client)) => (client, self.place_of(client)),
                 Some(Err(Some(why))) => return metrics.connection_refused(why),
                 Some(Err(None)) | None => return,
@@ -187,8 +203,8 @@ impl Door {
         let mut buf = BytesMut::new();
         let is_http2;
         if let Some(tls) = self.tls.as_ref().filter(|_| listener.tls) {
-            let limit = self.limits().tls_timeout;
-            match self.unless_crowded(tls.secure(stream, limit, shutdown)).await {
+            let (limit, leave) = (self.limits().tls_timeout, &mut self.leave(shutdown));
+            match self.unless_crowded(tls.secure(stream, limit, leave)).await {
                 Some(Ok(secured)) => {
                     let client_certificate = secured.client_certificate;
                     visitor = Visitor { scheme: "https", client_certificate, ..visitor };
@@ -201,7 +217,7 @@ impl Door {
             }
         } else {
             let begins = match listener.h2c {
-                true => self.begins_http2(&mut stream, &mut buf, shutdown).await,
+                true => self.begins_http2(&mut stream, &mut buf, &mut self.leave(shutdown)).await,
                 false => Some(false),
             };
             let Some(begins) = begins else { return };

@@ -59,6 +59,8 @@ pub(super) enum Bypass {
     Upgrade,
     RequestBody,
     Rule,
+    /// Another process has the cache.
+    HandedOver,
 }
 
 impl Bypass {
@@ -68,6 +70,7 @@ impl Bypass {
             Self::Upgrade => (Forward::Bypass, Some("upgrade")),
             Self::RequestBody => (Forward::Bypass, Some("request-body")),
             Self::Rule => (Forward::Bypass, Some("rule")),
+            Self::HandedOver => (Forward::Bypass, Some("handed-over")),
         };
         Story { detail, ..Story::new(Outcome::Pass(forward)) }
     }

@@ -23,6 +23,9 @@ const BAN: &str = "BAN";
 /// Fields that ask for objects to become stale instead of gone.
 const SOFT: &[&str] = &["soft-purge", "fastly-soft-purge"];
 
+/// It is not known here what the new process does.
+const HANDED_OVER: &str = "nothing was purged: a new process takes over, which has to be asked";
+
 /// One request for a purge.
 pub(super) struct Asked<'a> {
     pub(super) engine: &'a Arc<Engine>,
@@ -59,7 +62,13 @@ impl Asked<'_> {
         let way = &PurgeWay::default();
         let configured = self.configured;
         let order = Order { wish, targets, shares, configured, by, way };
-        let receipt = self.engine.purge(&order).await;
+        let purged = self.engine.purge(&order).await;
+        let Ok(receipt) = purged else {
+            let outcome = Outcome::Error("handed_over");
+            (record.status, record.outcome) = (503, outcome);
+            let page = Page::of_sentence(503, HANDED_OVER, Story::new(outcome));
+            return Ok(Page { lines: SOON.into(), ..page });
+        };
         let (status, outcome, lines) = match receipt.durable {
             true => (receipt.status(), Outcome::Edge, ""),
             false => (503, Outcome::Error("purge_not_durable"), SOON),

@@ -168,6 +168,7 @@ impl Edge {
         key.write(site, authority, head.target(), default_port(scheme));
         let key = &*key;
         let bypass = match say(head, site, key) {
+            Say::Cache(_) if engine.has_given_up_store() => Bypass::HandedOver,
             Say::Cache(policy) => {
                 let fields = &head.fields;
                 let additions = key::additions(site, fields, scheme, key.host(), peer_is_trusted);

@@ -65,12 +65,14 @@ impl Engine {
         self.in_flight.doom(key.as_bytes(), || {
             self.store.remove(key.as_bytes());
         });
+        self.handover.note(key.as_bytes());
     }
 
     /// Waits until what was invalidated before cannot come back by the end of this process, nor from
     /// parents; not for long, if the disk or they are in trouble.
     pub async fn invalidations_written(&self, configured: &Configured) {
         let written = async {
+            let _ = tokio::time::timeout(WRITTEN_WITHIN, self.handover.told()).await;
             if let Some(disk) = self.store.disk() {
                 let _ = tokio::time::timeout(WRITTEN_WITHIN, disk.removals_written()).await;
             }

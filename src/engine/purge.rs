@@ -1,6 +1,7 @@
 //! Purges: in force here and on parents, and on stable storage, before they are acknowledged, whatever
 //! is stored.
 
+use super::handover::HandedOver;
 use super::receipts::{Kinds, Receipt};
 use super::{Configured, Engine};
 use crate::metrics::PurgeKind;
@@ -46,13 +47,15 @@ impl Engine {
     /// Makes what is meant forgotten, or stale, on parents before it is here. Ends when that is in
     /// force and on stable storage; `durable` tells if it could not be brought there, `parents` who of
     /// them has not acknowledged and is asked for nothing else.
-    pub async fn purge(self: &Arc<Self>, order: &Order<'_>) -> Receipt {
+    pub async fn purge(self: &Arc<Self>, order: &Order<'_>) -> Result<Receipt, HandedOver> {
         let &Order { wish, targets, shares, configured, by, way } = order;
         let began = Instant::now();
         let id = self.receipts.new_id();
         // Whoever asks after the number below is drawn finds them without what is purged, or not at
         // all.
         let parents = self.purge_parents(configured, wish, shares, way, &id).await;
+        // Until it is durable.
+        let turn = self.handover.turn().await?;
         let now = SystemTime::now();
         let rules = scopes(targets, wish.soft);
         let on_disk = self.store.disk().map_or(0, |disk| disk.stats().entries);
@@ -77,6 +80,7 @@ impl Engine {
             self.sweep_soon();
         }
         let durable = self.make_durable(number).await;
+        drop(turn);
         if is_quick && !rules.is_empty() {
             self.swept(number, WAITS_FOR).await;
         }
@@ -90,7 +94,7 @@ impl Engine {
         let items = receipt.items.join(", ");
         self.count_purge(&receipt.kinds);
         tracing::info!(id, by, items, soft = wish.soft, objects, bytes, durable, "purged");
-        receipt
+        Ok(receipt)
     }
 
     fn count_purge(&self, kinds: &Kinds) {

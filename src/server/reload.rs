@@ -1,6 +1,7 @@
 //! Applies the configuration file again while everything runs: when it is asked for, by SIGHUP or by the
 //! operator, and where that is wished for when the file changes. One after the other.
 
+use super::notify;
 use crate::access_log::AccessLog;
 use crate::admin::reload::{Refused, Reloaded, Told, Wish};
 use crate::config::{self, Document, Settings, Watched};
@@ -97,6 +98,7 @@ impl Reloader {
 
     /// Nothing is in force of a file that is not good.
     fn reload(&mut self, by: &str) -> Told {
+        notify::reloading();
         let told = self.read();
         self.log.metrics().reloaded(told.is_ok());
         let file = self.file.path.display();
@@ -111,6 +113,7 @@ impl Reloader {
                 tracing::error!(%file, by, error, "the configuration before stays in force");
             }
         }
+        notify::ready(false);
         told
     }
 

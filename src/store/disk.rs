@@ -5,6 +5,7 @@ mod admission;
 mod eviction;
 pub mod files;
 pub mod format;
+mod handing_over;
 mod index;
 pub mod inspect;
 pub mod local;
@@ -146,16 +147,9 @@ struct Threads {
     log: JoinHandle<()>,
 }
 
-impl Disk {
-    /// Starts the tier on a folder. What is there is found out in the background.
-    pub fn open(folder: Arc<dyn Folder>, options: &Options) -> Result<Arc<Self>, OpenError> {
-        let claimed = folder.claim();
-        if matches!(&claimed, Err(error) if error.kind() == io::ErrorKind::ResourceBusy) {
-            return Err(OpenError::InUse);
-        }
-        let tier = Arc::new(Tier::new(folder, options.bytes));
-        let mut writer = Writer::new(tier.clone());
-        writer.begin(claimed);
+impl Threads {
+    /// `None` if there are none to be had.
+    fn start(tier: &Arc<Tier>, writer: Writer) -> Option<Self> {
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let (logging, writing) = (tier.clone(), tier.clone());
         let log = thread("disk-purge-log").spawn(move || {
@@ -169,13 +163,25 @@ impl Disk {
         let (Ok(writer), Ok(log)) = (writer, log) else {
             tier.queue.close();
             tier.log.close();
-            return Err(OpenError::NoThreads);
+            return None;
         };
-        Ok(Arc::new(Self {
-            tier,
-            generations: RandomState::new(),
-            threads: Mutex::new(Some(Threads { writer, log })),
-        }))
+        Some(Self { writer, log })
+    }
+}
+
+impl Disk {
+    /// Starts the tier on a folder. What is there is found out in the background.
+    pub fn open(folder: Arc<dyn Folder>, options: &Options) -> Result<Arc<Self>, OpenError> {
+        let claimed = folder.claim();
+        if matches!(&claimed, Err(error) if error.kind() == io::ErrorKind::ResourceBusy) {
+            return Err(OpenError::InUse);
+        }
+        let tier = Arc::new(Tier::new(folder, options.bytes));
+        let mut writer = Writer::new(tier.clone());
+        writer.begin(claimed);
+        let threads = Threads::start(&tier, writer).ok_or(OpenError::NoThreads)?;
+        let threads = Mutex::new(Some(threads));
+        Ok(Arc::new(Self { tier, generations: RandomState::new(), threads }))
     }
 
     /// Writes what is under way, seals, stops the threads and gives the folder back.

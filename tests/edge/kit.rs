@@ -9,6 +9,7 @@ pub(crate) mod operator;
 mod origin;
 pub(crate) mod parents;
 mod program;
+pub(crate) mod successors;
 pub(crate) mod tls;
 
 pub(crate) use client::{Client, Response, read_response};

@@ -59,4 +59,7 @@ mod tls_origins;
 mod tls_reload;
 mod tls_sites;
 mod tokens;
+mod upgrade_failures;
+mod upgrade_purges;
+mod upgrade_requests;
 mod upgrades;

@@ -102,7 +102,7 @@ impl Cache {
         let way = &way.expect("a way");
         let (wish, targets, shares, by) = (&wish, &targets, &shares, "a test");
         let order = Order { wish, targets, shares, configured, by, way };
-        let receipt = self.engine.purge(&order).await;
+        let receipt = self.engine.purge(&order).await.expect("its turn");
         assert_eq!((receipt.done, receipt.durable), (true, true));
     }
 

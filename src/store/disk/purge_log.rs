@@ -128,6 +128,20 @@ impl PurgeLog {
         self.wake.notify_all();
     }
 
+    /// After its thread has ended: nothing is written from now on. Whether everything was durable that
+    /// had been pushed when it ended.
+    pub(super) fn give_up(&self) -> bool {
+        let is_sound = self.lock().log.take().is_some() && !self.is_stuck.load(Ordering::Relaxed);
+        self.progress.send_modify(|progress| progress.failures += 1);
+        is_sound
+    }
+
+    /// For a new thread.
+    pub(super) fn reopen(&self) {
+        self.lock().is_closed = false;
+        self.is_stuck.store(false, Ordering::Relaxed);
+    }
+
     /// The same for a thread that may wait, for a moment: before a folder counts as good again, it
     /// says what must not come back from it.
     pub(super) fn wait_until_written(&self) {

@@ -159,6 +159,10 @@ impl Queue {
         self.done.send_modify(|_| {});
     }
 
+    pub(super) fn reopen(&self) {
+        self.lock().is_closed = false;
+    }
+
     pub(super) async fn settled(&self) {
         let pushed = self.lock().pushed;
         // The sender lives as long as `self`.

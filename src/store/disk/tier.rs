@@ -100,6 +100,8 @@ pub(super) struct Tier {
     has_fault: AtomicBool,
     /// Recovery is to end early.
     pub(super) is_stopping: AtomicBool,
+    /// Another process writes to the folder.
+    pub(super) is_lent: AtomicBool,
 }
 
 impl Tier {
@@ -130,6 +132,7 @@ impl Tier {
             faults: Mutex::default(),
             has_fault: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
+            is_lent: AtomicBool::new(false),
         }
     }
 
@@ -232,7 +235,10 @@ impl Tier {
             self.counters.dropped.fetch_add(1, Ordering::Relaxed);
             // Without a folder, this does not make everything go that may come back with it: what
             // was not removed is only older than it could be.
-            if mount.state != State::Absent {
+            if self.is_lent.load(Ordering::SeqCst) {
+                // The same: what the other process has of it is only older.
+                self.index.shard(hash).take(hash);
+            } else if mount.state != State::Absent {
                 self.remove_from(&mount, hash);
             }
             return false;

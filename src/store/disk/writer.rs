@@ -97,6 +97,12 @@ impl Writer {
         self.heed(begun.inspect_err(|_| self.tier.folder.release()));
     }
 
+    /// Takes the folder in use that another process has had.
+    pub(super) fn begin_anew(&mut self) {
+        self.unmount();
+        self.begin(self.tier.folder.claim());
+    }
+
     /// The thread. After a panic nobody knows what of the tier is half done: everything is found out
     /// anew, as after a crash.
     pub(super) fn run_on(self) {

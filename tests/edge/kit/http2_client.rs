@@ -64,6 +64,26 @@ impl Http2Client {
         self.try_ask(request, body).expect("an answer")
     }
 
+    /// A GET; `None`: the edge takes no other requests on this connection, and has not looked at this
+    /// one.
+    pub(crate) fn get_unless_over(&self, path: &str) -> Option<Http2Answer> {
+        let requests = self.requests.clone();
+        let asked = self.block_on(async {
+            let mut requests = requests.ready().await.ok()?;
+            let (answer, body) = requests.send_request(request("GET", path), true).ok()?;
+            Some(Asked { body, answer })
+        });
+        match self.try_answer(asked?) {
+            Ok(answer) => Some(answer),
+            // RFC 9113, section 6.8: whatever is beyond the last stream was not acted on.
+            Err(error) if error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR) => {
+                None
+            }
+            Err(error) if error.reason() == Some(h2::Reason::REFUSED_STREAM) => None,
+            Err(error) => panic!("{path}: {error}"),
+        }
+    }
+
     pub(crate) fn try_ask(
         &self,
         request: Request<()>,

@@ -1,5 +1,6 @@
 //! The program under test, as a process of its own.
 
+use super::successors::{self, Successors};
 use super::{Client, Operator, PATIENCE};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
@@ -49,6 +50,7 @@ pub(crate) struct Brim {
     stdout: Lines,
     stderr: Lines,
     folder: TempDir,
+    pub(super) successors: Successors,
 }
 
 impl Brim {
@@ -91,6 +93,17 @@ impl Brim {
         let file = folder.path().join("edge.toml");
         std::fs::write(&file, text).expect("written");
         Self::spawn(folder, &["run", "--config", path_text(&file)], environment)
+    }
+
+    /// The same, run from a copy of the binary in its folder.
+    pub(crate) fn of_binary(text: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("edge.toml");
+        std::fs::write(&file, with_admin(text)).expect("written");
+        successors::copy_binary(folder.path());
+        let binary = folder.path().join("brim");
+        let arguments = ["run", "--config", path_text(&file)];
+        Self::spawn_binary(path_text(&binary), folder, &arguments, &[])
     }
 
     /// An edge for every host in front of one origin, with a disk tier of 256 MiB in its folder and
@@ -161,11 +174,20 @@ impl Brim {
         // Kept open by the child, read by nobody.
         let stdout = Lines::unread(child.stdout.take().expect("piped"));
         let stderr = Lines::unread(stderr.into_inner());
-        Self { child, address, stdout, stderr, folder }
+        Self { child, address, stdout, stderr, folder, successors: Successors::default() }
     }
 
     fn spawn(folder: TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_brim"))
+        Self::spawn_binary(env!("CARGO_BIN_EXE_brim"), folder, arguments, environment)
+    }
+
+    fn spawn_binary(
+        binary: &str,
+        folder: TempDir,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let mut child = std::process::Command::new(binary)
             .args(arguments)
             .env_remove("BRIM_ADMIN_TOKEN")
             .envs(environment.iter().copied())
@@ -182,7 +204,8 @@ impl Brim {
             _ => stderr.wait_for("listening address="),
         };
         let address = line.split(['/', '=', ',', ' ']).find_map(|word| word.parse().ok());
-        Self { child, address: address.expect("an address"), stdout, stderr, folder }
+        let address = address.expect("an address");
+        Self { child, address, stdout, stderr, folder, successors: Successors::default() }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -310,6 +333,7 @@ impl Drop for Brim {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.successors.end(self.folder.path());
         if std::thread::panicking() {
             eprintln!("--- standard error of brim\n{}", self.stderr.all().join("\n"));
         }

@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_TARGET ?= request_head
 BENCH ?=
 
-.PHONY: help run test lint conformance browser soak crash fuzz bench bench-disk bench-misses deps node clean
+.PHONY: help run test lint conformance browser observe deploy-check deb soak crash fuzz bench bench-disk bench-misses deps node clean
 
 help:
 	@echo "make run                          an edge in front of an embedded demo site (LISTEN=$(LISTEN), LISTEN_TLS=$(LISTEN_TLS) or empty)"
@@ -21,6 +21,9 @@ help:
 	@echo "make lint                         formatting, and clippy with warnings as errors"
 	@echo "make conformance                  the public suite of HTTP caching rules (CONFORMANCE=\"--id=<test>\", \"--verbose\")"
 	@echo "make browser                      the demo site over TLS and HTTP/2, as curl, h2load and a headless Chromium see it"
+	@echo "make observe                      a real Prometheus scrapes an edge; the dashboard and the alert rules are asked"
+	@echo "make deploy-check                 every file of deploy/, each by the program that is going to read it"
+	@echo "make deb                          a Debian package of a release build, and what lintian says of it"
 	@echo "make crash                        crashes: of an edge under load, CRASHES=$(CRASHES) times, and of the disk tier, CRASH_ROUNDS=$(CRASH_ROUNDS) times as many as in the tests"
 	@echo "make soak                         load, slow clients, resets, floods and purges at one time, SOAK_MINUTES=$(SOAK_MINUTES): does memory come back?"
 	@echo "make fuzz                         cargo fuzz, FUZZ_SECONDS=$(FUZZ_SECONDS) of FUZZ_TARGET=$(FUZZ_TARGET)"
@@ -54,6 +57,22 @@ browser: deps
 	@./deploy/install.sh "for make browser" nodejs curl nghttp2-client chromium-headless-shell
 	$(CARGO) build
 	@node --no-warnings browser/run.mjs --brim=target/debug/brim
+
+# Debian's package of Prometheus has promtool, too. It may start a service, which is not the one that is asked.
+observe: deps
+	@./deploy/install.sh "for make observe" nodejs prometheus
+	$(CARGO) build
+	@node --no-warnings observe/run.mjs --brim=target/debug/brim
+
+deploy-check: deps
+	$(CARGO) build
+	@BRIM=target/debug/brim ./deploy/check.sh
+
+# Needs cargo-deb.
+deb: deps
+	@command -v cargo-deb >/dev/null || $(CARGO) install cargo-deb --locked
+	$(CARGO) build --release
+	@BRIM=target/release/brim ./deploy/debian/build.sh
 
 # A dependency of Pingora (zlib-ng) is built with cmake.
 deps:

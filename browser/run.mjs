@@ -14,6 +14,7 @@ import tls from 'node:tls';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { parseArgs, promisify } from 'node:util';
+import { Checks } from '../conformance/checks.mjs';
 import { ChildFailure, endAll, startUntil } from '../conformance/children.mjs';
 import { Chromium } from './chromium.mjs';
 import { startOrigin } from './origin.mjs';
@@ -22,24 +23,6 @@ import { checkTools } from './tools.mjs';
 
 const DEADLINE_MS = 120_000;
 const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
-
-/// Says what became of each check, and remembers whether all of them passed.
-class Checks {
-  failed = 0;
-  passed = 0;
-
-  /// `check` answers what is wrong, or throws it; nothing is good.
-  async that (promise, check) {
-    let wrong;
-    try {
-      wrong = await check();
-    } catch (error) {
-      wrong = error.message;
-    }
-    wrong ? this.failed++ : this.passed++;
-    console.log(wrong ? `FAIL  ${promise}\n      ${wrong}` : `PASS  ${promise}`);
-  }
-}
 
 /// An edge, its certificate as a file for those who believe files, and its key's hash for those who
 /// believe keys.

@@ -12,6 +12,11 @@ is_present() {
 	case $1 in
 	nodejs) command -v node >/dev/null ;;
 	nghttp2-client) command -v h2load >/dev/null ;;
+	dpkg-dev) command -v dpkg-shlibdeps >/dev/null ;;
+	kubernetes-client) command -v kubectl >/dev/null ;;
+	prometheus) command -v prometheus >/dev/null && command -v promtool >/dev/null ;;
+	python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
+	systemd) command -v systemd-analyze >/dev/null ;;
 	chromium-headless-shell)
 		for browser in "$1" chromium chromium-browser google-chrome; do
 			command -v "$browser" >/dev/null && return

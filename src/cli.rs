@@ -116,6 +116,27 @@ Examples:
   mv brim.new /usr/local/bin/brim && brim upgrade --config /etc/brim/edge.toml
   brim upgrade --admin http://127.0.0.1:9180 --token-file admin.token")]
     Upgrade(RunningEdge),
+    /// Ask a running edge how it is, as container runtimes and balancers do.
+    ///
+    /// No token is needed.
+    #[command(after_help = "\
+Prints what `GET /readyz` answers. Exits with 0 if the edge takes requests, also where it does without
+its disk or an origin, and with 1 if it is shutting down or does not answer.
+
+Examples:
+  brim health --config /etc/brim/edge.toml
+  brim health --admin http://127.0.0.1:9180           reads no configuration
+  brim health --admin http://127.0.0.1:9180 --live    while it shuts down, too")]
+    Health {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// The edge's admin listener, instead of `server.admin` of the configuration.
+        #[arg(long, value_name = "URL", value_parser = commands::door::admin_address)]
+        admin: Option<String>,
+        /// Only whether the process lives: `GET /healthz`.
+        #[arg(long)]
+        live: bool,
+    },
     /// Look into the folder of the disk tier.
     ///
     /// Nothing is changed and nothing is claimed: the edge that uses the folder may go on running.
@@ -330,6 +351,10 @@ pub fn main() -> ExitCode {
             commands::log_level::log_level(level.map(|level| level.to_string()), &edge.door())
         }
         Command::Upgrade(edge) => commands::upgrade::upgrade(&edge.door()),
+        Command::Health { file, admin, live } => {
+            let door = Door { config: file.config, admin, token_file: None };
+            commands::health::health(&door, live)
+        }
         Command::Store { command } => match command {
             Store::Stat { folder, json } => commands::store::stat(&folder.path, json),
             Store::Verify { folder } => commands::store::verify(&folder.path),

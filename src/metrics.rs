@@ -11,6 +11,7 @@ mod answers;
 mod clients;
 mod floods;
 mod origins;
+mod process;
 mod reloads;
 mod tls;
 mod upgrades;
@@ -167,6 +168,7 @@ impl Metrics {
     /// All series at 0; names in the order of their positions.
     pub fn new(sites: &[String], origins: &[OriginNames]) -> Arc<Self> {
         let registry = Registry::new();
+        process::register(&registry);
         let requests = counters(
             &registry,
             "brim_requests_total",

@@ -44,16 +44,7 @@ impl Key {
         path: &str,
         body: Option<&str>,
     ) -> Result<Answer, String> {
-        let agent = ureq::Agent::config_builder()
-            .timeout_connect(Some(CONNECTED_WITHIN))
-            .timeout_global(Some(ANSWERED_WITHIN))
-            .http_status_as_error(false)
-            // The token goes to the edge alone.
-            .max_redirects(0)
-            .proxy(None)
-            .user_agent(concat!("brim/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
+        let agent = agent(ANSWERED_WITHIN);
         let unreachable = |error: ureq::Error| {
             let why = match error {
                 ureq::Error::Io(error) => error.to_string(),
@@ -102,6 +93,14 @@ impl Door {
         Ok(Key { admin, token, source: file.display().to_string() })
     }
 
+    /// Where the edge is asked for what everybody may know.
+    pub(super) fn open_address(&self) -> Result<String, String> {
+        match &self.admin {
+            Some(admin) => Ok(admin.clone()),
+            None => self.admin_of(Some(&self.settings()?)),
+        }
+    }
+
     fn settings(&self) -> Result<Settings, String> {
         let file = self.config.display();
         let checked = config::load(&self.config).map_err(|error| {
@@ -120,6 +119,20 @@ impl Door {
         }
         Ok(reachable(address).to_string())
     }
+}
+
+/// Who asks an edge.
+pub(super) fn agent(answered_within: Duration) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_connect(Some(CONNECTED_WITHIN))
+        .timeout_global(Some(answered_within))
+        .http_status_as_error(false)
+        // The token goes to the edge alone.
+        .max_redirects(0)
+        .proxy(None)
+        .user_agent(concat!("brim/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .new_agent()
 }
 
 /// Where a listener on this machine is met.

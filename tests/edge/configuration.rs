@@ -120,7 +120,7 @@ fn what_is_left_out_has_its_default() {
 
 #[test]
 fn every_shipped_configuration_is_good() {
-    for folder in ["examples", "deploy"] {
+    for folder in ["examples", "deploy", "deploy/compose", "deploy/kubernetes"] {
         let mut count = 0;
         for entry in std::fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();

@@ -19,6 +19,7 @@ mod disk_faults;
 mod failover;
 mod forwarding;
 mod guards;
+mod health_command;
 mod http2_clients;
 mod http2_faults;
 mod http2_floods;

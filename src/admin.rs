@@ -10,6 +10,7 @@
 //! | `GET /purges`, `GET /purges/{id}` | the receipts, `?limit=` |
 //! | `GET /objects` | what is stored, `?prefix=`, `?tag=` or `?host=`, and `limit=` |
 //! | `GET /log-level`, `PUT /log-level` | how loud the error log is, `{"level":"info,brim::upstream=debug"}` |
+//! | `GET /explain` | what a request would get, and why: `?url=`, `header=` (again and again), `method=`, `fetch=true` |
 //! | `GET /origins` | how the origins and their servers are, and why |
 //! | `POST /reload` | reads the configuration again: what has changed; 422: everything that is wrong with it |
 //! | `POST /upgrade` | has a new process take over: its number and version, or why it did not |
@@ -20,6 +21,7 @@
 
 mod answer;
 mod connection;
+pub mod explain;
 pub mod gatekeeper;
 mod log_level;
 mod objects;
@@ -65,7 +67,7 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 const ROUTES: &str = "There is nothing here. What there is: /healthz, /readyz, /metrics, and with \
                       the operator's token POST /purge, /purges, /purges/{id}, /objects, \
-                      /origins, /log-level, POST /reload, POST /upgrade\n";
+                      /explain, /origins, /log-level, POST /reload, POST /upgrade\n";
 
 /// What the operator may ask.
 pub struct Admin {
@@ -112,6 +114,7 @@ enum Guarded {
     Purges,
     Receipt(String),
     Objects,
+    Explain,
     Origins,
     Reload,
     LogLevel,
@@ -127,6 +130,7 @@ impl Route {
             "/purge" => Self::Guarded(Guarded::Purge),
             "/purges" => Self::Guarded(Guarded::Purges),
             "/objects" => Self::Guarded(Guarded::Objects),
+            "/explain" => Self::Guarded(Guarded::Explain),
             "/origins" => Self::Guarded(Guarded::Origins),
             "/reload" => Self::Guarded(Guarded::Reload),
             "/log-level" => Self::Guarded(Guarded::LogLevel),
@@ -288,6 +292,11 @@ impl Admin {
             Guarded::Purges => purges::list(engine, query),
             Guarded::Receipt(id) => purges::one(engine, &id, query),
             Guarded::Objects => objects::list(engine, configured.sites(), query).await,
+            Guarded::Explain => {
+                let configured = &configured;
+                let explainer = explain::Explainer { engine, configured, peer: asked.peer };
+                explainer.answer(query).await
+            }
             Guarded::Origins => origins::list(engine, query),
             Guarded::Reload => reload::reload(&self.reloads, query).await,
             Guarded::LogLevel if asked.head.method == Method::PUT => {

@@ -137,6 +137,19 @@ Examples:
         #[arg(long)]
         live: bool,
     },
+    /// Tell why a URL is, or is not, answered out of the cache, and what to change.
+    ///
+    /// A running edge is asked, which changes nothing and asks no origin, unless --fetch says so.
+    #[command(after_help = "\
+The words are explained in docs/reasons.md. A URL without a scheme is taken for http://. A Host
+given with -H takes the place of the URL's.
+
+Examples:
+  brim explain http://www.example.com/a.css
+  brim explain https://www.example.com/ -H 'Cookie: session=1' -H 'Accept-Encoding: br'
+  brim explain www.example.com/api/news --fetch
+  brim explain http://127.0.0.1:8080/ -H 'Host: www.example.com' --json")]
+    Explain(Explain),
     /// Look into the folder of the disk tier.
     ///
     /// Nothing is changed and nothing is claimed: the edge that uses the folder may go on running.
@@ -268,6 +281,35 @@ impl Purge {
     }
 }
 
+#[derive(Args)]
+struct Explain {
+    /// What is asked for.
+    #[arg(value_name = "URL")]
+    url: String,
+    /// A field of the request; again for more.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// The method of the request.
+    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    method: String,
+    /// Ask the origin once, past the cache, and judge its answer; nothing is stored.
+    #[arg(long)]
+    fetch: bool,
+    /// For machines: the edge's answer, one JSON object.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    edge: RunningEdge,
+}
+
+impl Explain {
+    fn run(self) -> ExitCode {
+        let Self { url, headers, method, fetch, json, edge } = self;
+        let question = commands::explain::Question { url, headers, method, fetch };
+        commands::explain::explain(&question, &edge.door(), json)
+    }
+}
+
 #[derive(Subcommand)]
 enum Store {
     /// Count what is in it, in all and for each segment.
@@ -355,6 +397,7 @@ pub fn main() -> ExitCode {
             let door = Door { config: file.config, admin, token_file: None };
             commands::health::health(&door, live)
         }
+        Command::Explain(explain) => explain.run(),
         Command::Store { command } => match command {
             Store::Stat { folder, json } => commands::store::stat(&folder.path, json),
             Store::Verify { folder } => commands::store::verify(&folder.path),

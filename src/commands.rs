@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod door;
+pub(crate) mod explain;
 pub(crate) mod health;
 pub(crate) mod log_level;
 pub(crate) mod purge;

@@ -1,17 +1,20 @@
 //! The cache: a request becomes an answer, out of the store or by a fetch that is shared by all who
 //! want the same.
 //!
-//! `lookup` decides which of the answers, `fill` fetches, `in_flight` knows who is fetching what,
-//! `arrival` is a content on its way to its readers, `spill` takes it to the disk where memory cannot
-//! hold it, `configured` is what may change while all of it runs, `object` and `body` are what is stored, `stored_form` is how the disk keeps it, `tiers`
-//! moves it between memory and disk, `purge` makes it forgotten, `parents` has that done by parents,
-//! `notes` remembers for a while what is not worth waiting for, `handover` gives all of it to the next
-//! process.
+//! `decision` says which of the answers, `lookup` gives it, `explaining` tells why, `fill` fetches,
+//! `in_flight` knows who is fetching what, `arrival` is a content on its way to its readers, `spill`
+//! takes it to the disk where memory cannot hold it, `object` and `body` are what is stored,
+//! `stored_form` is how the disk keeps it, `tiers` moves it between memory and disk, `purge` makes it
+//! forgotten, `parents` has that done by parents, `notes` remembers for a while what is not worth
+//! waiting for, and why. `configured` is what may change while all of it runs, `handover` gives all of
+//! it to the next process.
 
 mod arrival;
 mod body;
 mod compare;
 mod configured;
+mod decision;
+mod explaining;
 mod fill;
 mod handover;
 mod held;
@@ -33,9 +36,11 @@ mod tiers;
 pub use arrival::{ArrivalReader, ReadEnd};
 pub use body::{PIECES_MAX, Pieces};
 pub use configured::Configured;
+pub use explaining::{Explained, Fetch, Prospect, Remembered, Seen};
+pub use fill::{Probed, Unprobed};
 pub use handover::{Forgotten, HandedOver, Heir, PurgesHeld};
 pub use held::{Held, Preview};
-pub use in_flight::{Answer, Event, Ticket, Verdict};
+pub use in_flight::{Answer, Event, Flight, Ticket, Verdict};
 pub use lookup::{Found, Request};
 pub use object::{Head, Object};
 pub use passed::{Passed, Posted, is_safe};

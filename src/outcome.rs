@@ -1,4 +1,7 @@
-//! What became of a request: one closed vocabulary for the access log, metrics and Cache-Status.
+//! What became of a request: one closed vocabulary for the access log, metrics and Cache-Status. What each word
+//! means is in `glossary`.
+
+pub mod glossary;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +107,17 @@ impl Outcome {
 }
 
 impl Forward {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::UriMiss,
+        Self::VaryMiss,
+        Self::Partial,
+        Self::Stale,
+        Self::Request,
+        Self::Bypass,
+        Self::Method,
+    ];
+
     /// As RFC 9211 spells it.
     pub fn label(self) -> &'static str {
         match self {
@@ -119,6 +133,9 @@ impl Forward {
 }
 
 impl Staleness {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::WhileRevalidate, Self::IfError, Self::MaxStale];
+
     /// Named after the directive that allows it.
     pub fn label(self) -> &'static str {
         match self {

@@ -1,5 +1,6 @@
 //! HTTP rules as pure functions: no I/O, no clock (`now` is an argument).
 
+pub mod bypass;
 pub mod cache_control;
 pub mod cache_status;
 pub mod client_cert;

@@ -117,6 +117,14 @@ impl<V: Value> Store<V> {
         Some(Found { value, place: Some(entry.place), is_wanted_in_memory: entry.is_wanted })
     }
 
+    /// The same for whoever only looks: it is no use of it, and changes nothing.
+    pub async fn look(&self, key: &[u8]) -> Option<Found<V>> {
+        let disk = self.disk.as_ref()?;
+        let entry = disk.look(key).await?;
+        let value = V::of_disk(&entry.content, disk).map(Arc::new)?;
+        Some(Found { value, place: Some(entry.place), is_wanted_in_memory: false })
+    }
+
     /// What is there now of what was found before, if that was not changed meanwhile.
     pub fn current(&self, key: &[u8], seen: Option<&Found<V>>) -> Option<Arc<V>> {
         self.memory.get(key).or_else(|| {

@@ -16,6 +16,15 @@ pub(super) struct Query<'a> {
 impl<'a> Query<'a> {
     /// An error names the parameter.
     pub(super) fn parse(text: Option<&'a str>, known: &[&str]) -> Result<Self, String> {
+        Self::parse_with(text, known, "")
+    }
+
+    /// The same, where one of them may be there several times.
+    pub(super) fn parse_with(
+        text: Option<&'a str>,
+        known: &[&str],
+        repeated: &str,
+    ) -> Result<Self, String> {
         let mut pairs: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
         for (name, value) in form_urlencoded::parse(text.unwrap_or_default().as_bytes()) {
             if !known.contains(&name.as_ref()) {
@@ -25,7 +34,7 @@ impl<'a> Query<'a> {
                 };
                 return Err(format!("unknown parameter `{name}`; {hint}"));
             }
-            if pairs.iter().any(|(other, _)| *other == name) {
+            if name != repeated && pairs.iter().any(|(other, _)| *other == name) {
                 return Err(format!("`{name}` is there twice"));
             }
             if value.is_empty() {
@@ -38,6 +47,11 @@ impl<'a> Query<'a> {
 
     pub(super) fn value(&self, name: &str) -> Option<&str> {
         self.pairs.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_ref())
+    }
+
+    /// All values of the one that may be there several times.
+    pub(super) fn values<'q>(&'q self, name: &'q str) -> impl Iterator<Item = &'q str> {
+        self.pairs.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_ref())
     }
 
     /// `limit`, if it is there.

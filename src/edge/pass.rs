@@ -12,7 +12,8 @@ use super::upload::{Interruption, PumpError, Upload, UploadState, pump};
 use crate::access_log::Record;
 use crate::config::{HostHeader, Limits, Site};
 use crate::engine::{Configured, Engine, Passed, Posted, is_safe};
-use crate::outcome::{Forward, Outcome};
+use crate::outcome::Outcome;
+use crate::rules::bypass::Bypass;
 use crate::rules::cache_status;
 use crate::rules::forwarding::{self, Hop, Onward};
 use crate::rules::key::Key;
@@ -50,34 +51,6 @@ pub(super) struct Job<'a> {
     pub(super) client_certificate: Option<&'a str>,
     pub(super) shutdown: &'a ShutdownWatch,
     pub(super) trail: &'a Trail<'a>,
-}
-
-/// Why the cache has no say in a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Bypass {
-    Method,
-    Upgrade,
-    RequestBody,
-    Rule,
-    /// Another process has the cache.
-    HandedOver,
-}
-
-impl Bypass {
-    fn story(self) -> Story {
-        let (forward, detail) = match self {
-            Self::Method => (Forward::Method, None),
-            Self::Upgrade => (Forward::Bypass, Some("upgrade")),
-            Self::RequestBody => (Forward::Bypass, Some("request-body")),
-            Self::Rule => (Forward::Bypass, Some("rule")),
-            Self::HandedOver => (Forward::Bypass, Some("handed-over")),
-        };
-        Story { detail, ..Story::new(Outcome::Pass(forward)) }
-    }
-
-    fn forward(self) -> Forward {
-        if self == Self::Method { Forward::Method } else { Forward::Bypass }
-    }
 }
 
 /// Why the client did not get a whole answer from the origin.
@@ -309,7 +282,8 @@ impl Job<'_> {
         record.status = head.status;
         let mut told = Vec::new();
         let told_before = cache_status::told_before(&head.fields);
-        Story { is_stored: keeping.is_some(), ..self.bypass.story() }
+        let (outcome, detail) = (Outcome::Pass(self.bypass.forward()), self.bypass.detail());
+        Story { is_stored: keeping.is_some(), detail, ..Story::new(outcome) }
             .write(&mut told, &told_before);
         let mut bytes = forwarding::response_head(&head, &onward, SystemTime::now(), &told);
         shape::secure(&mut bytes, self.site.hsts_line(self.scheme));

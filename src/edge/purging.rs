@@ -10,16 +10,13 @@ use crate::admin::gatekeeper::{Entry, Gatekeeper};
 use crate::config::Site;
 use crate::engine::{Configured, Engine, Order};
 use crate::outcome::Outcome;
-use crate::rules::purging::{self, Shares, Targets, Wish};
+use crate::rules::purging::{self, BAN, Shares, Targets, Wish};
 use crate::rules::tags::{self, TooMany};
 use crate::upstream::PurgeWay;
 use crate::wire::request::RequestHead;
-use http::Method;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Everything that begins with the URL of such a request.
-const BAN: &str = "BAN";
 /// Fields that ask for objects to become stale instead of gone.
 const SOFT: &[&str] = &["soft-purge", "fastly-soft-purge"];
 
@@ -37,11 +34,6 @@ pub(super) struct Asked<'a> {
     pub(super) client: IpAddr,
     /// Nobody else can have that address.
     pub(super) client_is_certain: bool,
-}
-
-/// Whether a method asks for a purge.
-pub(super) fn is_meant(method: &Method) -> bool {
-    matches!(method.as_str(), "PURGE" | BAN)
 }
 
 impl Asked<'_> {

@@ -18,8 +18,7 @@ impl Edge {
         visitor: &Visitor,
         peer_is_trusted: bool,
     ) -> Option<Result<Page<'static>, Own>> {
-        let scheme = https::scheme(&head.fields, peer_is_trusted, visitor.scheme);
-        if !site.redirect_to_https || scheme == "https" {
+        if !https::is_demanded(site, &head.fields, peer_is_trusted, visitor.scheme) {
             return None;
         }
         let Some(location) = https::location(head, self.https_port()) else {

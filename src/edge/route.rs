@@ -5,21 +5,21 @@ use super::current::Edge;
 use super::door::Visitor;
 use super::guards::Place;
 use super::own::{Own, Page, Recipient};
-use super::pass::{Bypass, Job};
-use super::purging::{self, Asked};
+use super::pass::Job;
+use super::purging::Asked;
 use super::serve::Exchange;
 use crate::access_log::Record;
 use crate::config::Site;
 use crate::engine::Request;
+use crate::rules::bypass::{self, Bypass, Say};
 use crate::rules::cache_control::Demands;
 use crate::rules::key::{self, Key};
-use crate::rules::storing::Policy;
-use crate::rules::{forwarding, loops, policy};
+use crate::rules::purging::is_meant;
+use crate::rules::{forwarding, loops};
 use crate::trace::Trail;
 use crate::transport::WriteError;
 use crate::wire::authority::default_port;
 use crate::wire::request::RequestHead;
-use http::Method;
 use pingora::server::ShutdownWatch;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -67,12 +67,6 @@ impl Said {
             Self::Page(page) => page.send(reply, to, record).await,
         }
     }
-}
-
-/// Whether the cache may have a say in a request.
-enum Say {
-    Cache(Policy),
-    Around(Bypass),
 }
 
 impl Edge {
@@ -136,7 +130,7 @@ impl Edge {
         let trusted = &self.settings.server.trusted_proxies;
         let (engine, configured) = (&self.engine, &self.configured);
         let gatekeeper = &*self.gatekeeper;
-        if purging::is_meant(&head.method) {
+        if is_meant(&head.method) {
             let client_is_certain = forwarding::client_is_certain(&head.fields, peer, trusted);
             let asked = Asked {
                 engine,
@@ -167,7 +161,7 @@ impl Edge {
         let limits = &self.settings.server.limits;
         key.write(site, authority, head.target(), default_port(scheme));
         let key = &*key;
-        let bypass = match say(head, site, key) {
+        let bypass = match bypass::say(head, site, key) {
             Say::Cache(_) if engine.has_given_up_store() => Bypass::HandedOver,
             Say::Cache(policy) => {
                 let fields = &head.fields;
@@ -208,19 +202,4 @@ impl Edge {
             trail,
         })
     }
-}
-
-fn say(head: &RequestHead, site: &Site, key: &Key) -> Say {
-    if !matches!(head.method, Method::GET | Method::HEAD) {
-        return Say::Around(Bypass::Method);
-    }
-    // What an upgrade or a request's content leads to is nobody else's (RFC 9110, section 9.3.1).
-    if head.upgrade {
-        return Say::Around(Bypass::Upgrade);
-    }
-    if head.framing.has_body() {
-        return Say::Around(Bypass::RequestBody);
-    }
-    let path = key.target().split('?').next().unwrap_or_default();
-    policy::of_path(site, path).map_or(Say::Around(Bypass::Rule), Say::Cache)
 }

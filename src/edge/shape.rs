@@ -3,13 +3,14 @@
 
 use crate::access_log::Record;
 use crate::engine::{Head, Request};
-use crate::outcome::{Forward, Outcome};
 use crate::rules::conditional::{self, Condition};
 use crate::rules::range::{self, Resolved};
 use crate::rules::tags;
 use bytes::Bytes;
 use std::io::Write;
 use std::ops::Range;
+
+pub(super) use crate::rules::cache_status::Story;
 
 /// What a client gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,74 +139,6 @@ fn replace(head: &mut Vec<u8>, known: &[u8], line: &[u8]) {
     }
     let fields_end = head.len().saturating_sub(2);
     head.splice(fields_end..fields_end, line.iter().copied());
-}
-
-/// What the edge knows about an answer that its origin does not.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Story {
-    pub(super) outcome: Outcome,
-    /// Why the origin was asked, where what is stored stands in for its answer.
-    pub(super) forward: Option<Forward>,
-    /// Seconds that it may still be used.
-    pub(super) ttl: Option<i64>,
-    /// What the origin answered, where the client gets something else.
-    pub(super) origin_status: Option<u16>,
-    pub(super) is_stored: bool,
-    pub(super) is_collapsed: bool,
-    pub(super) detail: Option<&'static str>,
-}
-
-impl Story {
-    pub(super) fn new(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            forward: None,
-            ttl: None,
-            origin_status: None,
-            is_stored: false,
-            is_collapsed: false,
-            detail: None,
-        }
-    }
-
-    /// The Cache-Status of the answer (RFC 9211), behind what caches closer to the origin have told.
-    pub(super) fn write(&self, out: &mut Vec<u8>, told_before: &[u8]) {
-        out.extend_from_slice(b"Cache-Status: ");
-        out.extend_from_slice(told_before);
-        out.extend_from_slice(if told_before.is_empty() { b"brim" } else { b", brim" });
-        match self.outcome {
-            Outcome::Hit => out.extend_from_slice(b"; hit"),
-            Outcome::Stale(_) => match self.forward {
-                None => out.extend_from_slice(b"; hit"),
-                Some(forward) => put(out, format_args!("; fwd={}", forward.label())),
-            },
-            Outcome::Miss(forward) | Outcome::Revalidated(forward) | Outcome::Pass(forward) => {
-                put(out, format_args!("; fwd={}", forward.label()));
-            }
-            Outcome::Edge | Outcome::Error(_) => {}
-        }
-        if let Some(status) = self.origin_status {
-            put(out, format_args!("; fwd-status={status}"));
-        }
-        if let Some(ttl) = self.ttl {
-            put(out, format_args!("; ttl={ttl}"));
-        }
-        if self.is_stored {
-            out.extend_from_slice(b"; stored");
-        }
-        if self.is_collapsed {
-            out.extend_from_slice(b"; collapsed");
-        }
-        let staleness = match self.outcome {
-            Outcome::Stale(staleness) => Some(staleness.label()),
-            Outcome::Error(reason) => Some(reason),
-            _ => None,
-        };
-        if let Some(detail) = self.detail.or(staleness) {
-            put(out, format_args!("; detail={detail}"));
-        }
-        out.extend_from_slice(b"\r\n");
-    }
 }
 
 pub(super) fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {

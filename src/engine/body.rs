@@ -129,6 +129,24 @@ impl Body {
         None
     }
 
+    /// How many bytes are here, where at most so many chunks are looked for; `false`: at least.
+    pub(super) fn here(&self, chunks_max: u32) -> (u64, bool) {
+        let Some(chunks) = self.chunks() else {
+            return (self.parts().iter().map(|part| part.end() - part.start).sum(), true);
+        };
+        let (mut here, mut at) = (0, 0);
+        for _ in 0..chunks_max {
+            if at >= self.total {
+                break;
+            }
+            let end = chunk_end(at).min(self.total);
+            let in_memory = || part_with(&self.parts(), &(at..end)).is_some();
+            here += if chunks.has(at) || in_memory() { end - at } else { 0 };
+            at = end;
+        }
+        (here, at >= self.total)
+    }
+
     fn gap_at(&self, at: u64, end: u64) -> Range<u64> {
         let next_part = self.parts().iter().map(|part| part.start).find(|start| *start > at);
         let Some(chunks) = self.chunks() else {

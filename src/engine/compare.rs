@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// What became of a value.
-enum Left {
+pub(super) enum Left {
     /// Nothing.
     Same,
     /// Some of it is gone or stale.
@@ -19,7 +19,7 @@ enum Left {
 }
 
 /// An object that is gone or stale.
-struct Taken {
+pub(super) struct Taken {
     /// The number of the purge.
     by: u64,
     bytes: u64,
@@ -149,7 +149,7 @@ impl Engine {
         }
     }
 
-    fn compare(&self, key: &[u8], variants: &Variants) -> Left {
+    pub(super) fn compare(&self, key: &[u8], variants: &Variants) -> Left {
         // Read first: what is purged from here on is a reason to compare again.
         let newest = self.store.purges().newest();
         let compared = variants.compared.load(Ordering::Relaxed);

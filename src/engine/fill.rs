@@ -2,6 +2,9 @@
 //! and puts the object into the store.
 
 mod carrying;
+mod probing;
+
+pub use probing::{Probed, Unprobed};
 
 use super::arrival::Over;
 use super::in_flight::{Fill, Verdict, Wanted};
@@ -427,22 +430,14 @@ impl Task {
             self.stand_in(stored, None);
             return Ok(Exchanged::Done);
         }
-        let (asked, fields) = (self.asked(), &response.fields);
-        let mut terms = storing::judge(&asked, response.status, fields, &self.policy, received);
-        // The origin has seen what the client accepts as it was spelled.
-        if self.is_signed && !vary::is_told_apart(fields) {
-            terms = terms.and(Err(Refusal::Signed));
-        }
+        let terms = self.judged(&response, received);
         let mut part = None;
         let mut before = None;
         if ask.completes && response.status == 416 {
             return Ok(Exchanged::Plainly);
         }
         if response.status == 206 {
-            match said_part(&response) {
-                None => terms = terms.and(Err(Refusal::PartialUnclear)),
-                Some(said) => part = Some(said),
-            }
+            part = said_part(&response);
         }
         if let Some(rest) = self.rest.as_ref().filter(|_| ask.completes) {
             let goes_on = part
@@ -465,6 +460,20 @@ impl Task {
         let came = Came { response, received, terms, part, before };
         self.carry(way, came, connection).await;
         Ok(Exchanged::Done)
+    }
+
+    /// How the answer may be kept.
+    fn judged(&self, response: &ResponseHead, received: Received) -> Result<Terms, Refusal> {
+        let (asked, fields) = (self.asked(), &response.fields);
+        let terms = storing::judge(&asked, response.status, fields, &self.policy, received)?;
+        // The origin has seen what the client accepts as it was spelled.
+        if self.is_signed && !vary::is_told_apart(fields) {
+            return Err(Refusal::Signed);
+        }
+        if response.status == 206 && said_part(response).is_none() {
+            return Err(Refusal::PartialUnclear);
+        }
+        Ok(terms)
     }
 
     fn asked(&self) -> Asked<'_> {

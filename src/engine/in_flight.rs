@@ -21,6 +21,8 @@ use tokio::sync::Notify;
 
 /// Locks that the keys are spread over.
 const SHARDS: usize = 32;
+/// Fetches for one key that people are told of.
+const TOLD_MAX: usize = 64;
 
 /// What a fill asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,6 +168,11 @@ impl Fill {
         Self { need, asked, is_alone, stage, changed, is_doomed: AtomicBool::new(false) }
     }
 
+    /// One that is on no list.
+    pub(super) fn unlisted(need: Need, asked: u64) -> Self {
+        Self::new(need, true, asked)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Stage> {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -247,6 +254,37 @@ impl Fill {
             // It is over; the store knows more.
             Some(_) => false,
         }
+    }
+}
+
+/// A fetch on its way, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flight {
+    /// `whole`, `part`, `chunks` or `head`.
+    pub wants: &'static str,
+    /// Others may wait for it, too.
+    pub is_shared: bool,
+    /// What came of it, if its head is there: the status, and so many bytes of the content.
+    pub arrived: Option<(u16, u64)>,
+}
+
+impl Flight {
+    fn of(fill: &Fill) -> Self {
+        let wants = match fill.need.wanted {
+            Wanted::Whole => "whole",
+            Wanted::Part { .. } => "part",
+            Wanted::Chunks(..) => "chunks",
+            Wanted::Head => "head",
+        };
+        let (is_shared, arrived) = match fill.verdict() {
+            None => (!fill.is_alone, None),
+            Some(Verdict::Arriving(answer)) => {
+                let arrived = (answer.origin_status, answer.arrival.len());
+                (!fill.is_alone && answer.is_shared, Some(arrived))
+            }
+            Some(_) => (false, None),
+        };
+        Self { wants, is_shared, arrived }
     }
 }
 
@@ -402,6 +440,15 @@ impl InFlight {
             |fill: &&Arc<Fill>| fill.serves(need, request, fits) && !is_purged(fill.as_ref());
         let fill = shard.get(key)?.iter().find(serves)?.clone();
         Some(Ticket { fill, is_owner: false, interims_seen: 0 })
+    }
+
+    /// What is on its way for a key; some of it, if that is much.
+    pub(super) fn about(&self, key: &[u8]) -> Vec<Flight> {
+        let fills: Vec<Arc<Fill>> = match self.shard(key).get(key) {
+            Some(fills) => fills.iter().take(TOLD_MAX).cloned().collect(),
+            None => Vec::new(),
+        };
+        fills.iter().map(|fill| Flight::of(fill)).collect()
     }
 
     /// Waits for whoever is changing a key at this moment.

@@ -1,7 +1,8 @@
-//! Which of the answers a request gets, and why.
+//! Which of the answers a request gets, and why: what `decision` says is done here.
 
 use super::arrival::AHEAD_BYTES_MAX;
-use super::fill::{Rest, Task, is_ordinary};
+use super::decision::{Decision, Errand, Reason};
+use super::fill::{Rest, Task};
 use super::in_flight::{Joined, Need, Ticket, Wanted};
 use super::notes::{About, Note};
 use super::object::{Head, Object, Variants};
@@ -11,17 +12,14 @@ use crate::outcome::{Forward, Outcome, Staleness, Tier};
 use crate::rules::cache_control::Demands;
 use crate::rules::conditional::{self, Condition};
 use crate::rules::forwarding;
-use crate::rules::freshness::{Trouble, Use};
 use crate::rules::key::Key;
 use crate::rules::range::{self, Resolved};
 use crate::rules::signed;
 use crate::rules::storing::Policy;
 use crate::rules::vary::Variant;
-use crate::store::disk::CHUNK_BYTES;
 use crate::trace::Trail;
 use crate::upstream::Fault;
 use crate::wire::request::RequestHead;
-use bytes::Bytes;
 use http::Method;
 use std::net::IpAddr;
 use std::ops::Range;
@@ -77,11 +75,11 @@ pub enum Found {
 }
 
 impl Request<'_> {
-    fn is_head(&self) -> bool {
+    pub(super) fn is_head(&self) -> bool {
         self.head.method == Method::HEAD
     }
 
-    fn has_authorization(&self) -> bool {
+    pub(super) fn has_authorization(&self) -> bool {
         self.head.fields.first("authorization").is_some()
     }
 
@@ -90,12 +88,12 @@ impl Request<'_> {
         forwarding::is_child(&self.head.fields, self.peer_is_trusted)
     }
 
-    fn about(&self, has_authorization: bool) -> About<'_> {
+    pub(super) fn about(&self, has_authorization: bool) -> About<'_> {
         About { key: self.key, additions: &self.additions, has_authorization }
     }
 
     /// It has a condition that only an origin can judge (RFC 9111, section 4.3.2).
-    fn is_for_origin(&self) -> bool {
+    pub fn is_for_origin(&self) -> bool {
         let fields = &self.head.fields;
         ["if-match", "if-unmodified-since"].iter().any(|name| fields.first(name).is_some())
     }
@@ -146,15 +144,6 @@ impl Request<'_> {
     }
 }
 
-/// Why there is nothing to use, and what there is instead.
-struct Lack {
-    forward: Forward,
-    /// Stored, and covers what is asked for, but is past its time or unwanted.
-    stored: Option<Arc<Object>>,
-    /// Fresh, but some of what is asked for is missing: this, and perhaps more behind it.
-    missing: Option<(Arc<Object>, Range<u64>)>,
-}
-
 impl Engine {
     /// The answer to a request. `alone` is for one whom the answers that others share did not fit.
     pub async fn lookup(self: &Arc<Self>, request: &Request<'_>, alone: bool) -> Found {
@@ -177,82 +166,20 @@ impl Engine {
         alone: bool,
         has_tried: bool,
     ) -> Option<Found> {
-        let fields = &request.head.fields;
-        let variants = seen.as_ref().map(|seen| &seen.value);
-        let object = variants
-            .filter(|_| !request.is_for_origin())
-            .and_then(|variants| variants.select(fields, &request.additions));
-        let lack = match object {
-            None => Lack {
-                forward: match variants {
-                    Some(_) if request.is_for_origin() => Forward::Request,
-                    Some(_) => Forward::VaryMiss,
-                    None => Forward::UriMiss,
-                },
-                stored: None,
-                missing: None,
-            },
-            Some(object) => match self.use_stored(request, object, seen.as_ref()) {
-                Ok(found) => return Some(found),
-                Err(lack) => lack,
-            },
-        };
-        if request.demands.only_if_cached {
-            return Some(Found::OnlyIfCached);
-        }
-        self.fetch(request, lack, seen, alone, has_tried)
-    }
-
-    fn use_stored(
-        self: &Arc<Self>,
-        request: &Request<'_>,
-        object: &Arc<Object>,
-        seen: Option<&InStore<Variants>>,
-    ) -> Result<Found, Lack> {
-        let Some(terms) = object.head.kept_terms() else {
-            return Err(Lack { forward: Forward::UriMiss, stored: None, missing: None });
-        };
-        let usable = terms.usable(&request.demands, request.now);
-        if let Some(gap) = request.missing(object) {
-            let is_usable = matches!(usable, Use::Fresh | Use::StaleByRequest);
-            let has_some = gap.start > 0 || gap.end < object.body.total();
-            // A part that was asked for alone is asked for as it was where there are no chunks.
-            let goes_on = if object.body.chunks().is_some() {
-                has_some
-                    && conditional::strong_validator(&object.head.fields, request.now).is_some()
-            } else {
-                gap.start > 0 && request.ranges().is_none()
-            };
-            let missing = (is_usable && goes_on).then(|| (object.clone(), gap));
-            return Err(Lack { forward: Forward::Partial, stored: None, missing });
-        }
-        let outcome = match usable {
-            Use::Fresh => Outcome::Hit,
-            Use::StaleByRequest => Outcome::Stale(Staleness::MaxStale),
-            // A child has its own to use meanwhile, and wants to know what is new.
-            Use::WhileRevalidate if !request.is_child() => {
-                self.refresh(request, object, seen);
-                Outcome::Stale(Staleness::WhileRevalidate)
-            }
-            Use::WhileRevalidate | Use::AfterValidation | Use::AfterValidationByRequest => {
-                let is_left_in_peace = matches!(
-                    self.notes.about(request.about(false)),
-                    Some(Note::Failing { until, .. }) if Instant::now() < until
-                );
-                let may_stand_in = terms.may_stand_in(Trouble::Unreachable, request.now)
-                    && (terms.may_be_passed_down(request.now) || !request.is_child());
-                if is_left_in_peace && may_stand_in {
-                    Outcome::Stale(Staleness::IfError)
-                } else {
-                    let is_wish = usable == Use::AfterValidationByRequest;
-                    let forward = if is_wish { Forward::Request } else { Forward::Stale };
-                    return Err(Lack { forward, stored: Some(object.clone()), missing: None });
+        let decision = self.decide(request, seen.as_ref().map(|seen| &*seen.value));
+        match decision {
+            Decision::Stored(object, outcome) => {
+                if outcome == Outcome::Stale(Staleness::WhileRevalidate) {
+                    self.refresh(request, &object, seen.as_ref());
                 }
+                let was_read = seen.is_some_and(|seen| seen.place.is_some());
+                let tier = if was_read { Tier::Disk } else { object.tier() };
+                Some(Found::Stored(object, outcome, tier))
             }
-        };
-        let was_read = seen.is_some_and(|seen| seen.place.is_some());
-        let tier = if was_read { Tier::Disk } else { object.tier() };
-        Ok(Found::Stored(object.clone(), outcome, tier))
+            Decision::OnlyIfCached => Some(Found::OnlyIfCached),
+            Decision::Failed(fault) => Some(Found::Failed(fault)),
+            Decision::Fetch(reason) => self.fetch(request, *reason, seen, alone, has_tried),
+        }
     }
 
     /// A fill that nobody waits for.
@@ -292,55 +219,16 @@ impl Engine {
     fn fetch(
         self: &Arc<Self>,
         request: &Request<'_>,
-        lack: Lack,
+        reason: Reason,
         seen: Option<InStore<Variants>>,
         alone: bool,
         has_tried: bool,
     ) -> Option<Found> {
         let (key, fields) = (request.key.as_bytes(), &request.head.fields);
-        let has_authorization = request.has_authorization();
-        let note = self.notes.about(request.about(has_authorization));
-        if let Some(Note::Failing { until, fault: Some(fault), .. }) = note
-            && Instant::now() < until
-        {
-            return Some(Found::Failed(fault));
-        }
-        let signed = signed::signed(request.head);
-        let is_private = request.demands.no_store
-            || request.is_for_origin()
-            || signed.is_some_and(|signed| signed.covers_conditions)
-            || matches!(note, Some(Note::Refused)) && lack.stored.is_none();
-        let forward = match note {
-            Some(Note::Refused) if is_private => Forward::Bypass,
-            _ => lack.forward,
-        };
-        let missing = lack.missing.filter(|_| !is_private);
-        let rest = missing.map(|(object, gap)| Rest::of(&object, gap));
-        let wanted = match request.ranges() {
-            _ if request.is_head() => Wanted::Head,
-            _ if rest.as_ref().is_some_and(|rest| rest.is_among_chunks()) => {
-                rest.as_ref().map_or(Wanted::Whole, Rest::wanted)
-            }
-            // What is stored is confirmed as a whole, and several parts are cut out of the whole.
-            Some(asked) if asked.len() == 1 && lack.stored.is_none() => {
-                let is_exact =
-                    alone || is_private || signed.is_some() || self.store.disk().is_none();
-                let widened = widened(&asked[0]).filter(|_| !is_exact);
-                let range = match &widened {
-                    Some(widened) => widened.as_bytes(),
-                    None => fields.first("range").unwrap_or_default(),
-                };
-                let if_range = fields.first("if-range").unwrap_or_default();
-                let lines = Bytes::from([range, if_range].join(&b'\n'));
-                Wanted::Part { lines, is_widened: widened.is_some() }
-            }
-            _ => Wanted::Whole,
-        };
+        let Errand { wanted, rest, can_join } = self.errand(request, &reason, alone);
+        let Reason { forward, is_private, stored, .. } = reason;
         let is_head = wanted == Wanted::Head;
         let need = self.need(request, wanted.clone(), seen.as_ref());
-        // Nobody pays for another's odd head, and what each has to ask for is not waited for.
-        let is_not_shared = matches!(note, Some(Note::Refused | Note::Unshared));
-        let can_join = !(alone || is_private || is_not_shared || !is_ordinary(fields));
         let fits = |head: &Head| request.is_answered_by(head, false, request.now);
         // The head of what others are fetching is as good as one alone.
         if can_join && let Some(ticket) = self.in_flight.wait(key, &need, fields, fits) {
@@ -350,7 +238,7 @@ impl Engine {
             return Some(Found::TooManyFills);
         };
         let (fill, ticket) = if can_join && !is_head {
-            let has_nothing = lack.stored.is_none();
+            let has_nothing = stored.is_none();
             let may_begin = || has_tried && has_nothing || self.is_still(key, seen.as_ref());
             match self.in_flight.join(key, &need, fields, fits, may_begin)? {
                 Joined::Begun(fill, ticket) => (fill, ticket),
@@ -359,7 +247,7 @@ impl Engine {
         } else {
             self.in_flight.begin_alone(key, need, self.moment())
         };
-        let of = Origin { stored: lack.stored, rest, is_private, wanted, seen };
+        let of = Origin { stored, rest, is_private, wanted, seen };
         tokio::spawn(self.task(request, fill, of, place).run());
         Some(Found::Wait(ticket, forward))
     }
@@ -410,13 +298,26 @@ impl Engine {
         Some(ticket)
     }
 
+    /// A task that nobody waits for and nobody can find.
+    pub(super) fn lone_task(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        place: tokio::sync::OwnedSemaphorePermit,
+    ) -> Task {
+        let wanted = Wanted::Whole;
+        let need = self.need(request, wanted.clone(), None);
+        let fill = Arc::new(super::in_flight::Fill::unlisted(need, self.moment()));
+        let (stored, rest, seen) = (None, None, None);
+        self.task(request, fill, Origin { stored, rest, is_private: false, wanted, seen }, place)
+    }
+
     /// Whether a key has what was seen, and nothing was purged since.
     fn is_still(&self, key: &[u8], seen: Option<&InStore<Variants>>) -> bool {
         let is_compared = seen.is_none_or(|seen| self.is_compared(&seen.value));
         is_compared && self.store.is_unchanged(key, seen)
     }
 
-    fn need(
+    pub(super) fn need(
         &self,
         request: &Request<'_>,
         wanted: Wanted,
@@ -503,18 +404,4 @@ struct Origin {
     is_private: bool,
     wanted: Wanted,
     seen: Option<InStore<Variants>>,
-}
-
-/// A range as it is asked for where chunks are kept: from the beginning of a chunk to the end of
-/// one. `None` for one from the end of what is not known.
-fn widened(asked: &range::Asked) -> Option<String> {
-    let range::Asked::From(first, last) = asked else { return None };
-    let start = first - first % CHUNK_BYTES;
-    match last {
-        None => Some(format!("bytes={start}-")),
-        Some(last) => {
-            let end = (last - last % CHUNK_BYTES).checked_add(CHUNK_BYTES - 1)?;
-            Some(format!("bytes={start}-{end}"))
-        }
-    }
 }

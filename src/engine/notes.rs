@@ -12,11 +12,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Of all notes; enough for some 32,000 keys where answers have no tags.
+/// Of all notes; enough for some 30,000 keys where answers have no tags.
 const BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// What a key, and a note, take besides tags.
 const KEY_BYTES: usize = 160;
-const NOTE_BYTES: usize = 80;
+const NOTE_BYTES: usize = size_of::<Noted>();
 /// Different requests for one key.
 const VARIANTS_MAX: usize = 16;
 /// How long a refusal is remembered.
@@ -56,13 +56,17 @@ struct Noted {
     variant: u64,
     source: Source,
     note: Note,
+    /// When it was written.
+    since: Instant,
 }
 
 /// What is known about a key.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Note {
     /// The last answer was not to be kept.
-    Refused,
+    Refused(Refusal),
+    /// The same, for a reason that may not be the next one's: nobody goes by it, it is for people.
+    Unkept(Refusal),
     /// It is kept, but has to be confirmed for each client.
     Unshared,
     /// The origin did not answer so many times in a row.
@@ -89,20 +93,37 @@ impl Notes {
 
     /// What is known.
     pub(super) fn about(&self, about: About<'_>) -> Option<Note> {
+        self.with_rest(about).map(|(note, _)| note)
+    }
+
+    /// The same, and for how long it is still known.
+    pub(super) fn with_rest(&self, about: About<'_>) -> Option<(Note, Duration)> {
         let all = self.notes.get(&self.name(about.key.as_bytes()))?;
         let variant = self.variant(about);
         let Noted { source, note, .. } = all.iter().find(|noted| noted.variant == variant)?;
         let key = about.key.as_bytes();
         let is_good = self.purges.fate(key, &source.tags, source.asked) == Fate::Stays;
-        is_good.then_some(*note)
+        // All notes of a key are kept as long as the newest.
+        let newest = all.iter().map(|noted| noted.since).max()?;
+        is_good.then(|| (*note, REMEMBERED_FOR.saturating_sub(newest.elapsed())))
     }
 
     /// An answer was not to be kept, and others will not be either.
     pub(super) fn refused(&self, about: About<'_>, source: Source, refusal: Refusal) {
         // These are about one request, not about what it asks for.
         let is_about_request = matches!(refusal, Refusal::RequestNoStore | Refusal::ProvokedError);
-        if !is_about_request {
-            self.put(about, source, Note::Refused);
+        if is_about_request {
+            self.unkept(about, source, refusal);
+        } else {
+            self.put(about, source, Note::Refused(refusal));
+        }
+    }
+
+    /// An answer was not kept; the next one may be.
+    pub(super) fn unkept(&self, about: About<'_>, source: Source, refusal: Refusal) {
+        // What others go by stays.
+        if matches!(self.about(about), None | Some(Note::Unkept(_))) {
+            self.put(about, source, Note::Unkept(refusal));
         }
     }
 
@@ -163,7 +184,8 @@ impl Notes {
         let all = self.notes.get(&name);
         let others = all.iter().flat_map(|all| all.iter());
         let others = others.filter(|noted| noted.variant != variant).take(VARIANTS_MAX - 1);
-        let new = std::iter::once(Noted { variant, source, note });
+        let since = Instant::now();
+        let new = std::iter::once(Noted { variant, source, note, since });
         self.notes.insert(name, new.chain(others.cloned()).collect());
     }
 

@@ -47,6 +47,8 @@ pub struct Head {
     pub for_caches: Bytes,
     /// What caches behind this one have told in Cache-Status.
     pub told_before: Bytes,
+    /// When a purge made it stale: for people, and not known any more after a time on the disk.
+    pub made_stale: Option<SystemTime>,
 }
 
 /// A stored response.
@@ -156,6 +158,7 @@ impl Head {
             tags: tags.unwrap_or_default(),
             for_caches: for_caches.into(),
             told_before: cache_status::told_before(&response.fields),
+            made_stale: None,
         };
         (head, once.into())
     }
@@ -195,6 +198,7 @@ impl Head {
             tags,
             for_caches,
             told_before,
+            made_stale: None,
         };
         head.with_tags_of(self)
     }
@@ -224,13 +228,15 @@ impl Head {
             tags,
             for_caches,
             told_before,
+            made_stale: None,
         })
     }
 
     /// The same, stale since that moment if it was not before.
     #[must_use]
     pub(super) fn stale_since(&self, since: SystemTime) -> Self {
-        Self { terms: self.terms.map(|terms| terms.ended_at(since)), ..self.clone() }
+        let terms = self.terms.map(|terms| terms.ended_at(since));
+        Self { terms, made_stale: Some(since), ..self.clone() }
     }
 
     /// Status line and field lines, each with its end.
@@ -245,7 +251,7 @@ impl Head {
     }
 
     /// With what only caches are told of how it may be kept.
-    pub(super) fn fields_for_caches(&self) -> Cow<'_, Fields> {
+    pub fn fields_for_caches(&self) -> Cow<'_, Fields> {
         if self.for_caches.is_empty() {
             return Cow::Borrowed(&self.fields);
         }

@@ -112,9 +112,8 @@ impl Engine {
         let has_time = directives.max_age.is_some()
             || directives.s_maxage.is_some()
             || answer.fields.first("expires").is_some();
-        let path = passed.key.target().split('?').next().unwrap_or_default();
         let is_for_others = has_time && !passed.tells_more;
-        let policy = policy::of_path(passed.site, path).filter(|_| is_for_others)?;
+        let policy = policy::of_path(passed.site, passed.key.path()).filter(|_| is_for_others)?;
         let asked = Asked {
             target: passed.key.target(),
             host: passed.key.host(),

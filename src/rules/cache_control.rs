@@ -10,6 +10,9 @@ const SECONDS_MAX: u64 = 1 << 31;
 /// How we call ourselves to origins that target surrogates.
 pub const SURROGATE: &str = "brim";
 
+/// The fields that may govern here, the first that says something before the others.
+pub const GOVERNING: [&str; 3] = ["CDN-Cache-Control", "Surrogate-Control", "Cache-Control"];
+
 /// What a response says about its storage and use here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Directives {
@@ -62,9 +65,15 @@ impl Directives {
     /// The directives that govern here: `CDN-Cache-Control` before `Surrogate-Control` before
     /// `Cache-Control`.
     pub fn of_response(fields: &Fields) -> Self {
-        targeted(fields)
-            .or_else(|| surrogate(fields))
-            .unwrap_or_else(|| collect(lines(fields, "cache-control")))
+        Self::governing(fields).1
+    }
+
+    /// The same, and the field that they are from.
+    pub fn governing(fields: &Fields) -> (&'static str, Self) {
+        let targeted = || Some((GOVERNING[0], targeted(fields)?));
+        let surrogate = || Some((GOVERNING[1], surrogate(fields)?));
+        let plain = || (GOVERNING[2], collect(lines(fields, "cache-control")));
+        targeted().or_else(surrogate).unwrap_or_else(plain)
     }
 
     /// Whether the response forbids to be used past its time, whatever an operator says

@@ -1,5 +1,6 @@
 //! Whether a client came over TLS, and where it goes if a site wants that of it.
 
+use crate::config::Site;
 use crate::wire::fields::Fields;
 use crate::wire::request::RequestHead;
 
@@ -36,6 +37,11 @@ pub(super) fn parameters<'a>(element: &'a [u8], name: &'a [u8]) -> impl Iterator
         let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
         Some(quoted.unwrap_or(value))
     })
+}
+
+/// Whether a client is sent to where there is TLS.
+pub fn is_demanded(site: &Site, fields: &Fields, peer_is_trusted: bool, own: &'static str) -> bool {
+    site.redirect_to_https && scheme(fields, peer_is_trusted, own) != "https"
 }
 
 /// The same URL over TLS; `None` where the client names no host.

@@ -1,6 +1,10 @@
 //! What a stored answer is an answer to: site, host, path and query, brought to one spelling only
 //! where RFC 3986 knows two spellings of one resource; and the request fields that a site adds.
 
+mod told;
+
+pub use told::{Addition, LeftOut, added, changes, left_out};
+
 use super::https;
 use crate::config::{Query, Site};
 use crate::wire::authority::Authority;
@@ -64,6 +68,11 @@ impl Key {
     pub fn target(&self) -> &str {
         std::str::from_utf8(&self.bytes[self.host.end + 1..]).unwrap_or("/")
     }
+
+    /// The path alone.
+    pub fn path(&self) -> &str {
+        self.target().split('?').next().unwrap_or_default()
+    }
 }
 
 /// Escapes of unreserved characters mean the characters (RFC 3986, section 6.2.2.2), and their
@@ -105,19 +114,8 @@ fn write_query(out: &mut Vec<u8>, query: &str, policy: &Query, is_sorted: bool) 
         out.extend_from_slice(query.as_bytes());
         return;
     }
-    let is_named = |list: &[String], parameter: &str| {
-        let name = decoded(parameter_name(parameter));
-        list.iter().any(|pattern| matches_name(pattern, &name))
-    };
-    let mut kept: Vec<&str> = query
-        .split('&')
-        .filter(|parameter| match policy {
-            Query::All => true,
-            Query::None => false,
-            Query::Allow(list) => is_named(list, parameter),
-            Query::Deny(list) => !is_named(list, parameter),
-        })
-        .collect();
+    let mut kept: Vec<&str> =
+        query.split('&').filter(|parameter| is_kept(parameter, policy)).collect();
     if is_sorted {
         // Two spellings of a name are equal names.
         kept.sort_by_cached_key(|parameter| decoded(parameter_name(parameter)));
@@ -126,6 +124,21 @@ fn write_query(out: &mut Vec<u8>, query: &str, policy: &Query, is_sorted: bool) 
         out.push(if position == 0 { b'?' } else { b'&' });
         out.extend_from_slice(parameter.as_bytes());
     }
+}
+
+fn is_kept(parameter: &str, policy: &Query) -> bool {
+    match policy {
+        Query::All => true,
+        Query::None => false,
+        Query::Allow(list) => naming(list, parameter).is_some(),
+        Query::Deny(list) => naming(list, parameter).is_none(),
+    }
+}
+
+/// The pattern of a list that a parameter matches.
+fn naming<'a>(list: &'a [String], parameter: &str) -> Option<&'a String> {
+    let name = decoded(parameter_name(parameter));
+    list.iter().find(|pattern| matches_name(pattern, &name))
 }
 
 fn parameter_name(parameter: &str) -> &str {

@@ -9,16 +9,24 @@ use crate::config::{Rule, Site};
 /// A path that an origin may take for another one, such as `/static/..%2Faccount`, gets no time from
 /// a rule, and is passed where any rule passes something.
 pub fn of_path(site: &Site, path: &str) -> Option<Policy> {
-    let rule = if may_lead_elsewhere(path) {
-        site.rules.iter().find(|rule| rule.cache == Some(false))
+    let rule = rule_of(site, path).map(|position| &site.rules[position]);
+    let is_passed = rule.and_then(|rule| rule.cache) == Some(false);
+    (!is_passed).then(|| of_rule(site, rule))
+}
+
+/// The position of the rule that counts for `path`.
+pub fn rule_of(site: &Site, path: &str) -> Option<usize> {
+    if may_lead_elsewhere(path) {
+        site.rules.iter().position(|rule| rule.cache == Some(false))
     } else {
-        site.rules.iter().find(|rule| matches(&rule.path, path))
-    };
-    let of_rule = |said: fn(&Rule) -> Option<std::time::Duration>| rule.and_then(said);
-    if rule.and_then(|rule| rule.cache) == Some(false) {
-        return None;
+        site.rules.iter().position(|rule| matches(&rule.path, path))
     }
-    Some(Policy {
+}
+
+/// What a site says about answers, with what this rule says about some of them.
+pub fn of_rule(site: &Site, rule: Option<&Rule>) -> Policy {
+    let of_rule = |said: fn(&Rule) -> Option<std::time::Duration>| rule.and_then(said);
+    Policy {
         ttl: of_rule(|rule| rule.ttl),
         default_ttl: of_rule(|rule| rule.default_ttl),
         negative_ttl: of_rule(|rule| rule.negative_ttl),
@@ -28,12 +36,12 @@ pub fn of_path(site: &Site, path: &str) -> Option<Policy> {
         strips_set_cookie: site.strip_set_cookie,
         guards_deception: site.deception_guard,
         keys_scheme: site.key.scheme,
-    })
+    }
 }
 
 /// Whether some server would leave a segment of it, or see segments where others see none. `path`
 /// has its escapes in upper case.
-fn may_lead_elsewhere(path: &str) -> bool {
+pub fn may_lead_elsewhere(path: &str) -> bool {
     path.contains('\\')
         || ["%2E", "%2F", "%5C"].iter().any(|escape| path.contains(escape))
         || path.split('/').any(|segment| matches!(segment, "." | ".."))

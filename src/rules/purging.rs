@@ -8,12 +8,22 @@ mod prefix;
 mod sharing;
 mod url;
 
+pub use self::url::{AskedFor, asked_for};
 pub use sharing::Shares;
 
 use super::site::SiteMap;
 use crate::config::Site;
 use crate::wire::authority::Authority;
+use http::Method;
 use serde::{Deserialize, Serialize};
+
+/// The method that names everything that begins with its URL.
+pub const BAN: &str = "BAN";
+
+/// Whether a method asks for a purge on the front door.
+pub fn is_meant(method: &Method) -> bool {
+    matches!(method.as_str(), "PURGE" | BAN)
+}
 
 /// Items of one wish.
 pub const ITEMS_MAX: usize = 1000;

@@ -35,14 +35,37 @@ impl SiteMap {
             return self.any.as_ref();
         };
         let host = host.to_ascii_lowercase();
-        self.exact.get(&host).or_else(|| self.wildcard(&host)).or(self.any.as_ref())
+        let wildcard = || self.wildcard(&host).map(|(_, site)| site);
+        self.exact.get(&host).or_else(wildcard).or(self.any.as_ref())
     }
 
-    fn wildcard(&self, host: &str) -> Option<&Arc<Site>> {
+    /// The same, and by which of its hosts.
+    pub fn find_by(&self, host: Option<&str>) -> Option<(&Arc<Site>, String)> {
+        let site = self.find(host)?;
+        let host = host.unwrap_or_default().to_ascii_lowercase();
+        let by = match self.wildcard(&host) {
+            _ if self.exact.contains_key(&host) => host,
+            Some((suffix, _)) => format!("*{suffix}"),
+            None => "*".to_owned(),
+        };
+        Some((site, by))
+    }
+
+    /// Every host, as sites name them, in order.
+    pub fn hosts(&self) -> Vec<String> {
+        let wildcard = self.wildcard.keys().map(|suffix| format!("*{suffix}"));
+        let any = self.any.iter().map(|_| "*".to_owned());
+        let mut hosts: Vec<String> =
+            self.exact.keys().cloned().chain(wildcard).chain(any).collect();
+        hosts.sort_unstable();
+        hosts
+    }
+
+    fn wildcard<'h>(&self, host: &'h str) -> Option<(&'h str, &Arc<Site>)> {
         // From the left, so that the longest suffix comes first. `*` stands for one label or more.
         host.match_indices('.')
             .filter(|(at, _)| *at > 0)
-            .find_map(|(at, _)| self.wildcard.get(&host[at..]))
+            .find_map(|(at, _)| Some((&host[at..], self.wildcard.get(&host[at..])?)))
     }
 }
 
@@ -75,11 +98,19 @@ mod tests {
         assert_eq!(find(&map, "a.org"), None);
         assert_eq!(find(&map, ".a.org"), None);
         assert!(map.find(None).is_none());
+        for (host, by) in
+            [("WWW.A.org", "www.a.org"), ("x.y.a.org", "*.a.org"), ("x.deep.a.org", "*.deep.a.org")]
+        {
+            assert_eq!(map.find_by(Some(host)).map(|(_, by)| by).as_deref(), Some(by));
+        }
+        assert!(map.find_by(Some("a.org")).is_none());
+        assert_eq!(map.hosts(), ["*.a.org", "*.deep.a.org", "[::1]", "www.a.org"]);
 
         text += "[[site]]\nhosts = ['*']\norigin = 'o'\n";
         let map = SiteMap::new(&settings(&text).sites);
         assert_eq!(find(&map, "a.org"), Some("*"));
         assert_eq!(map.find(None).map(|site| site.name.as_str()), Some("*"));
+        assert_eq!(map.find_by(Some("b.org")).map(|(_, by)| by).as_deref(), Some("*"));
         assert_eq!(find(&map, "x.a.org"), Some("*.a.org"));
     }
 }

@@ -46,6 +46,27 @@ pub struct Policy {
     pub keys_scheme: bool,
 }
 
+/// Who says how long an answer is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// `ttl` of a rule.
+    Ttl,
+    /// `s-maxage`
+    SMaxage,
+    /// `max-age`
+    MaxAge,
+    /// `Expires`
+    Expires,
+    /// `default_ttl` of a rule.
+    DefaultTtl,
+    /// `negative_ttl` of a rule.
+    NegativeTtl,
+    /// A tenth of the time since Last-Modified.
+    Guess,
+    /// Nobody, but it can be confirmed.
+    Nobody,
+}
+
 /// How a stored answer may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
@@ -176,7 +197,7 @@ pub fn judge(
 ) -> Result<Terms, Refusal> {
     let directives = Directives::of_response(fields);
     may_be_stored(asked, status, fields, &directives, policy)?;
-    let lifetime = lifetime(status, fields, &directives, policy, received.now)?;
+    let (lifetime, _) = lifetime(status, fields, &directives, policy, received.now)?;
     // An operator's time stands in for the origin's, and for what the origin's implied.
     let insists = directives.insists_on_validation();
     // `s-maxage` implies proxy-revalidate (section 5.2.2.10).
@@ -193,6 +214,16 @@ pub fn judge(
         while_revalidate: while_revalidate.unwrap_or_default(),
         if_error: ruled(policy.if_error).or(said(directives.stale_if_error)),
     })
+}
+
+/// How long an answer is good that may be stored, and who says so.
+pub fn clock(
+    status: u16,
+    fields: &Fields,
+    policy: &Policy,
+    now: SystemTime,
+) -> Option<(Duration, Clock)> {
+    lifetime(status, fields, &Directives::of_response(fields), policy, now).ok()
 }
 
 /// Names of the fields that are never kept, in lower case, besides those of one connection.
@@ -295,30 +326,31 @@ fn lifetime(
     directives: &Directives,
     policy: &Policy,
     now: SystemTime,
-) -> Result<Duration, Refusal> {
+) -> Result<(Duration, Clock), Refusal> {
     // The operator's times are about what is there; errors would outlive their reason.
     let says_something = matches!(status, 200 | 203 | 204 | 206 | 300 | 301 | 308);
     if let Some(ttl) = policy.ttl.filter(|_| says_something) {
-        return Ok(ttl);
+        return Ok((ttl, Clock::Ttl));
     }
     let date = || date::of_field(fields, "date", now).unwrap_or(now);
-    if let Some(seconds) = directives.s_maxage.or(directives.max_age) {
-        return Ok(Duration::from_secs(seconds));
+    let said = directives.s_maxage.map(|seconds| (seconds, Clock::SMaxage));
+    if let Some((seconds, clock)) = said.or(directives.max_age.map(|age| (age, Clock::MaxAge))) {
+        return Ok((Duration::from_secs(seconds), clock));
     }
     if !directives.is_targeted && fields.first("expires").is_some() {
         let expires = date::of_field(fields, "expires", now);
         // One that cannot be read has passed (section 5.3).
         let left = expires.map_or(0, |expires| date::seconds_between(date(), expires));
-        return Ok(Duration::from_secs(left.try_into().unwrap_or(0)));
+        return Ok((Duration::from_secs(left.try_into().unwrap_or(0)), Clock::Expires));
     }
     let by_rule = match status {
-        404 | 405 | 410 | 414 | 501 => policy.negative_ttl,
-        _ if says_something => policy.default_ttl,
+        404 | 405 | 410 | 414 | 501 => policy.negative_ttl.map(|ttl| (ttl, Clock::NegativeTtl)),
+        _ if says_something => policy.default_ttl.map(|ttl| (ttl, Clock::DefaultTtl)),
         _ => None,
     };
     let can_be_guessed = is_heuristic(status) || directives.public;
-    if let Some(ttl) = by_rule.filter(|_| !directives.no_cache) {
-        return Ok(ttl);
+    if let Some(ruled) = by_rule.filter(|_| !directives.no_cache) {
+        return Ok(ruled);
     }
     let modified = date::of_field(fields, "last-modified", now);
     let guess = modified.filter(|_| policy.heuristics && can_be_guessed).map(|modified| {
@@ -328,8 +360,8 @@ fn lifetime(
     let can_be_asked_again =
         fields.first("etag").is_some() || modified.is_some() || directives.no_cache;
     match guess {
-        Some(guess) => Ok(guess),
-        None if can_be_asked_again && can_be_guessed => Ok(Duration::ZERO),
+        Some(guess) => Ok((guess, Clock::Guess)),
+        None if can_be_asked_again && can_be_guessed => Ok((Duration::ZERO, Clock::Nobody)),
         None => Err(Refusal::NoFreshness),
     }
 }

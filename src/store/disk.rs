@@ -231,7 +231,12 @@ impl Disk {
 
     /// Reads an entry. While recovery runs, it waits for a moment.
     pub async fn get(&self, key: &[u8]) -> Option<Entry> {
-        self.tier.get(key).await
+        self.tier.get(key, true).await
+    }
+
+    /// The same, but it is no use of the entry: whoever is going to need room goes by the others.
+    pub async fn look(&self, key: &[u8]) -> Option<Entry> {
+        self.tier.get(key, false).await
     }
 
     /// Has an entry written in the place of the one before, which is gone at once. If the writer has

@@ -38,6 +38,25 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Every one, with something for what it tells.
+    pub const ALL: [Self; 15] = [
+        Self::Refused,
+        Self::Unreachable,
+        Self::ConnectTimeout,
+        Self::Tls,
+        Self::Closed,
+        Self::Reset,
+        Self::Silent,
+        Self::Garbage(""),
+        Self::Truncated,
+        Self::Stalled,
+        Self::Overtime,
+        Self::NotTaken,
+        Self::Busy,
+        Self::Down,
+        Self::ServerError(500),
+    ];
+
     /// The status for a client that has not seen a head yet.
     pub fn status(self) -> u16 {
         match self {

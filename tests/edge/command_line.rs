@@ -6,11 +6,20 @@ use crate::kit::Command;
 fn help_shows_the_commands_with_examples() {
     let help = Command::run(&["--help"]);
     assert_eq!(help.code, Some(0));
-    for part in ["run", "check", "demo", "purge", "store", "completions", "Examples:", "Exit codes"]
-    {
+    for part in [
+        "run",
+        "check",
+        "demo",
+        "purge",
+        "explain",
+        "store",
+        "completions",
+        "Examples:",
+        "Exit codes",
+    ] {
         assert!(help.stdout.contains(part), "{part} in {}", help.stdout);
     }
-    for command in ["run", "check", "demo", "purge", "store", "completions"] {
+    for command in ["run", "check", "demo", "purge", "explain", "store", "completions"] {
         let help = Command::run(&[command, "--help"]);
         assert_eq!(help.code, Some(0));
         assert!(help.stdout.contains("Example"), "{command}: {}", help.stdout);
@@ -42,6 +51,9 @@ fn wrong_usage_exits_with_two() {
         &["store", "stat"],
         &["store", "repair", "--path", "."],
         &["store", "dump", "--path", "."],
+        &["explain"],
+        &["explain", "a", "b"],
+        &["explain", "a", "-H"],
         &["purge"],
         &["purge", "--soft", "--wait"],
         &["purge", "--url"],

@@ -21,6 +21,7 @@ mod operators;
 mod purge_shares;
 mod purging;
 mod ranges;
+mod reasons;
 mod storing;
 mod tags;
 mod variants;

@@ -35,7 +35,7 @@ const WORTH_KEEPING_BYTES: u64 = 16 * 1024 * 1024;
 const RESUMED_MAX: u32 = 3;
 
 /// One object takes at most this share of the disk.
-const DISK_SHARE: u64 = 2;
+pub(super) const DISK_SHARE: u64 = 2;
 
 /// Where what comes is kept.
 enum Keeping {
@@ -372,9 +372,16 @@ impl Task {
         let (notes, about) = (&self.engine.notes, self.about());
         let source = || Source { asked: answer.asked, tags: answer.head.tags.clone() };
         let note = || match answer.head.terms {
-            Ok(_) if answer.is_shared => notes.succeeded(about),
+            Ok(_) if answer.is_shared => {
+                notes.succeeded(about);
+                if let Some(refusal) = answer.refusal {
+                    notes.unkept(about, source(), refusal);
+                }
+            }
             Ok(_) => notes.unshared(about, source()),
-            Err(_) if answer.fault_for_others.is_some() => {}
+            Err(refusal) if answer.fault_for_others.is_some() => {
+                notes.unkept(about, source(), refusal);
+            }
             Err(refusal) => notes.refused(about, source(), refusal),
         };
         self.engine.in_flight.unless_doomed(self.key.as_bytes(), &self.fill, note);

@@ -2,6 +2,7 @@
 
 use super::{Targets, place};
 use crate::rules::site::SiteMap;
+use crate::wire::authority;
 
 /// A URL taken apart.
 pub(super) struct Parts<'a> {
@@ -11,6 +12,41 @@ pub(super) struct Parts<'a> {
     pub(super) authority: &'a str,
     /// Path and query as they are written.
     pub(super) rest: &'a str,
+}
+
+/// What a client sends that asks for a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedFor {
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// `host[:port]`, in the letters that are sent.
+    pub authority: String,
+    /// Path and query; the fragment stays with the client.
+    pub target: String,
+}
+
+/// Reads a URL as a person writes it; without a scheme it is taken for a plain one.
+pub fn asked_for(text: &str) -> Result<AskedFor, String> {
+    let about = |why: String| format!("the URL: {why}");
+    super::is_sound(text).map_err(about)?;
+    let url = split(text.split('#').next().unwrap_or_default()).map_err(about)?;
+    if url.authority.contains('@') {
+        return Err("a URL with a user is not understood".to_owned());
+    }
+    let is_host = authority::parse(url.authority.as_bytes()).is_some();
+    let read = || ::url::Url::parse(&format!("http://{}", url.authority)).ok();
+    // Letters that DNS does not know are sent as browsers send them.
+    let authority = match is_host.then(|| url.authority.to_owned()) {
+        Some(authority) => authority,
+        None => {
+            let read = read().ok_or_else(|| format!("\"{}\" is not a host", url.authority))?;
+            let host = read.host_str().unwrap_or_default();
+            read.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+        }
+    };
+    let scheme = if url.scheme_port == 443 { "https" } else { "http" };
+    let target = as_sent(url.rest).ok_or("a backslash behind the host is not understood")?;
+    Ok(AskedFor { scheme, authority, target })
 }
 
 /// Adds the keys of a URL: as it is written, and as a browser would ask for it.

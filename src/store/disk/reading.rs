@@ -33,14 +33,14 @@ const CHUNK_HEAD_BYTES: usize = 192;
 type ReadAt<'r> = &'r dyn Fn(&Segment, &mut [u8], u64) -> io::Result<()>;
 
 impl Tier {
-    /// See `Disk::get`.
-    pub(super) async fn get(&self, key: &[u8]) -> Option<Entry> {
+    /// See `Disk::get`, and `Disk::look` for what is no use.
+    pub(super) async fn get(&self, key: &[u8], is_use: bool) -> Option<Entry> {
         self.recovered().await;
         let hash = self.hash(Kind::Entry, key);
         self.written(hash).await;
         let wanted: Bytes = Bytes::copy_from_slice(key);
         let (record, location, is_wanted) = self
-            .read(hash, move |read, segment, location| {
+            .read(hash, is_use, move |read, segment, location| {
                 let bytes = whole(read, segment, location)?;
                 let record = WholeRecord::parse(&bytes).map_err(Unread::Bad)?;
                 check(&record.head, &record.meta.key, segment.id, hash, &wanted)?;
@@ -65,7 +65,7 @@ impl Tier {
         let key = chunk_key(generation, number);
         let hash = self.hash(Kind::Chunk, &key);
         self.written(hash).await;
-        let read = self.read(hash, move |read, segment, location| {
+        let read = self.read(hash, true, move |read, segment, location| {
             let mut front = vec![0; CHUNK_HEAD_BYTES.min(location.length() as usize)];
             read(segment, &mut front, location.offset())?;
             let head = RecordHead::parse(&front).map_err(Unread::Bad)?;
@@ -102,19 +102,24 @@ impl Tier {
     async fn read<T: Send + 'static>(
         &self,
         hash: u64,
+        is_use: bool,
         read: impl Fn(ReadAt<'_>, &Segment, Location) -> Result<T, Unread> + Clone + Send + 'static,
     ) -> Option<(T, Location, bool)> {
         if self.mount().state != State::Known {
             return None;
         }
         for _ in 0..2 {
-            let (location, is_wanted) = self.index.shard(hash).touch(hash)?;
+            let (location, is_wanted) = if is_use {
+                self.index.shard(hash).touch(hash)?
+            } else {
+                (self.index.shard(hash).location(hash)?, false)
+            };
             let Some(segment) = self.segments.get(location.segment()) else {
                 // It has just gone, and its slots with it, or are about to.
                 self.remove_unread(hash, location);
                 continue;
             };
-            segment.hits.fetch_add(1, Ordering::Relaxed);
+            segment.hits.fetch_add(u64::from(is_use), Ordering::Relaxed);
             let done = match read(&at_once, &segment, location) {
                 Err(Unread::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
                     let (segment, read) = (segment.clone(), read.clone());

@@ -163,6 +163,19 @@ Examples:
         #[command(subcommand)]
         command: Store,
     },
+    /// Print every key that a configuration may have: as a JSON schema, for editors.
+    #[command(after_help = "\
+Editors that know TOML (Even Better TOML for VS Code, taplo) read the first line of a file:
+  #:schema ./edge.schema.json
+
+Examples:
+  brim schema > edge.schema.json
+  brim schema --markdown > docs/configuration.md")]
+    Schema {
+        /// For people: the reference of all keys, in Markdown.
+        #[arg(long)]
+        markdown: bool,
+    },
     /// Print a completion script for a shell.
     #[command(after_help = "\
 Examples:
@@ -408,6 +421,7 @@ pub fn main() -> ExitCode {
                 commands::store::dump(&folder.path, &key.join(" "), part)
             }
         },
+        Command::Schema { markdown } => commands::schema::schema(markdown),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "brim", &mut std::io::stdout());
             ExitCode::SUCCESS

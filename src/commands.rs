@@ -9,5 +9,6 @@ pub(crate) mod log_level;
 pub(crate) mod purge;
 pub(crate) mod reload;
 pub(crate) mod run;
+pub(crate) mod schema;
 pub(crate) mod store;
 pub(crate) mod upgrade;

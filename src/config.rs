@@ -2,16 +2,24 @@
 //! asks no questions about it.
 //!
 //! `file` knows the keys of the file with their defaults, `section` reads a table of it and
-//! collects every problem instead of stopping at the first, `values` reads single values.
+//! collects every problem instead of stopping at the first, `values` reads single values. What they
+//! know is `known`, beside what the shipped `edge.toml` says about it (`sample`): editors get it as a
+//! `schema`, people as a `reference`.
 
 mod certificate;
 mod changes;
 mod file;
 mod hsts;
+mod kind;
+mod known;
 mod log;
+mod notes;
 mod origin;
 mod pem;
+mod reference;
 mod restart;
+mod sample;
+mod schema;
 mod section;
 pub mod values;
 mod watched;
@@ -286,6 +294,16 @@ pub struct Checked {
     pub document: Document,
     /// Errors and warnings, in the order of the file.
     pub problems: Vec<Problem>,
+}
+
+/// What a file may say, as a JSON schema.
+pub fn schema() -> String {
+    format!("{:#}\n", schema::schema(&known::Known::new()))
+}
+
+/// The same as a page in Markdown.
+pub fn reference() -> String {
+    reference::reference(&known::Known::new())
 }
 
 /// Reads and checks a file.

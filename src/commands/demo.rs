@@ -1,13 +1,15 @@
 //! `brim demo`: an edge to try, with a site to try it on.
 
+mod key;
+
 use super::run::{self, Open};
-use crate::admin::token;
 use crate::config::{self, ErrorFormat, OriginServer, Settings};
 use crate::demo::DemoOrigin;
 use crate::error_log;
 use crate::server::Brim;
+use key::DemoKey;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -56,9 +58,8 @@ fn in_front_of_the_site(doors: Doors) -> io::Result<()> {
 }
 
 fn serve(mut brim: Brim, settings: Settings, origin: &str, paths: &[String]) -> io::Result<()> {
-    // A demonstration leaves no files behind.
-    let token = token::of_environment()?.ok_or_else(|| "a demo makes no token file".to_owned());
-    let Open { edge, admin, writers: _writers, .. } = run::open(&mut brim, settings, token)?;
+    let key = DemoKey::new()?;
+    let Open { edge, admin, writers: _writers, .. } = run::open(&mut brim, settings, key.token())?;
     let (edge, secured) = (edge[0], edge.get(1));
     let also = secured.map_or_else(String::new, |address| format!(" and https://{address}"));
     let mut told =
@@ -79,8 +80,12 @@ fn serve(mut brim: Brim, settings: Settings, origin: &str, paths: &[String]) -> 
             "  curl -k -i https://{address}/   (Brim has signed its certificate itself)\n"
         );
     }
+    told += &format!("  curl -X PURGE http://{edge}/\n");
     if let Some(admin) = admin {
         told += &format!("  curl -s http://{admin}/metrics\n");
+        if let Some(purge) = key.purge_command(admin) {
+            told += &format!("\nHave it forget everything (`--help` tells of more):\n  {purge}\n");
+        }
     }
     brim.run(move || println!("{told}\nCtrl-C ends it. Each line below is one request.\n"));
     Ok(())
@@ -94,10 +99,16 @@ fn settings(doors: Doors, origin: &str, host_header: &str) -> io::Result<Setting
              [[certificate]]\nself_signed = [\"localhost\", \"127.0.0.1\", \"::1\"]\n"
         )
     });
+    // A second demonstration finds the usual place taken.
+    let admin = match TcpListener::bind(config::ADMIN) {
+        Ok(_) => String::new(),
+        Err(_) => format!("admin = \"{}:0\"\n", config::ADMIN.ip()),
+    };
     let text = format!(
-        "[server]\nhttp = [\"{http}\"]\n{https}\
+        "[server]\nhttp = [\"{http}\"]\n{admin}{https}\
          [[origin]]\nname = \"demo\"\nservers = [\"{origin}\"]\n\
-         [[site]]\nhosts = [\"*\"]\norigin = \"demo\"\nhost_header = \"{host_header}\"\n"
+         [[site]]\nhosts = [\"*\"]\norigin = \"demo\"\nhost_header = \"{host_header}\"\n\
+         [site.purge]\nnetworks = [\"127.0.0.0/8\", \"::1\"]\n"
     );
     let checked = config::check(&text, "demo", Path::new(""));
     let problem = || checked.problems.first().map(ToString::to_string).unwrap_or_default();

@@ -5,6 +5,7 @@ mod log;
 mod origin;
 mod tls;
 
+use super::notes::Note;
 use super::section::{Found, Report, Section, nearest};
 use super::values;
 use super::*;
@@ -26,6 +27,14 @@ pub(super) fn read(text: &str, name: &str, folder: &Path) -> Checked {
     Checked { settings: settings.filter(|_| good), document, problems }
 }
 
+/// Every key that a file may have, table by table.
+pub(super) fn notes() -> Vec<Note> {
+    let nothing = toml::Spanned::new(0..0, DeTable::new());
+    let report = Report::noting(nothing.get_ref());
+    let _ = read_all(&report, &nothing, Path::new(""));
+    report.into_notes()
+}
+
 fn read_all<'t>(
     report: &'t Report<'t>,
     table: &'t toml::Spanned<DeTable<'t>>,
@@ -38,11 +47,11 @@ fn read_all<'t>(
     let cache = cache(root.section("cache"), folder);
     let certificates = tls::certificates(root.sections("certificate"), folder);
     let origins: Vec<_> = root
-        .sections("origin")
+        .required_sections("origin")
         .into_iter()
         .map(|section| origin::origin(section, folder))
         .collect();
-    let site_sections = root.sections("site");
+    let site_sections = root.required_sections("site");
     let names: Vec<_> = origins.iter().map(|read| read.name.as_ref()).collect();
     let sites: Vec<_> = site_sections
         .into_iter()
@@ -50,11 +59,6 @@ fn read_all<'t>(
         .map(|(position, section)| site(section, position, &names))
         .collect();
     check_hosts(report, &sites);
-    for (is_missing, key) in [(origins.is_empty(), "origin"), (sites.is_empty(), "site")] {
-        if is_missing {
-            root.problem(0..0, key.into(), format!("at least one [[{key}]] is needed"));
-        }
-    }
     let is_trusting = !server.trusted_proxies.is_empty();
     let wishes = sites.iter().map(ReadSite::wishes);
     tls::check(report, &server.listeners, is_trusting, &certificates, wishes);
@@ -86,19 +90,19 @@ fn server(mut section: Section<'_>, folder: &Path) -> Server {
     let server = Server {
         listeners,
         admin,
-        threads: section.or("threads", 0, values::threads),
+        threads: section.or("threads", 0, values::THREADS),
         admin_token_file: folder.join(section.or(
             "admin_token_file",
             "admin.token".into(),
-            values::path,
+            values::PATH,
         )),
-        https_port: section.optional("https_port", values::port),
+        https_port: section.optional("https_port", values::PORT),
         tls,
         trusted_proxies,
-        reload_on_change: section.or("reload_on_change", false, values::boolean),
-        request_id: section.or("request_id", false, values::boolean),
-        shutdown_timeout: section.or("shutdown_timeout", SHUTDOWN_TIMEOUT, values::duration),
-        takeover_timeout: section.or("takeover_timeout", TAKEOVER_TIMEOUT, values::duration),
+        reload_on_change: section.or("reload_on_change", false, values::BOOLEAN),
+        request_id: section.or("request_id", false, values::BOOLEAN),
+        shutdown_timeout: section.or("shutdown_timeout", SHUTDOWN_TIMEOUT, values::DURATION),
+        takeover_timeout: section.or("takeover_timeout", TAKEOVER_TIMEOUT, values::DURATION),
         limits,
         never_limited,
     };
@@ -107,7 +111,7 @@ fn server(mut section: Section<'_>, folder: &Path) -> Server {
 }
 
 fn networks(section: &mut Section<'_>, key: &'static str) -> Vec<IpNet> {
-    section.list(key, values::network).map_or_else(Vec::new, Found::values)
+    section.list(key, values::NETWORK).map_or_else(Vec::new, Found::values)
 }
 
 fn limits(section: &mut Section<'_>) -> Limits {
@@ -124,8 +128,8 @@ fn limits(section: &mut Section<'_>) -> Limits {
         }
     };
     head.head_bytes_max =
-        size(section.found("head_size", values::size), head.head_bytes_max, section);
-    let target = section.found("target_size", values::size);
+        size(section.found("head_size", values::SIZE), head.head_bytes_max, section);
+    let target = section.found("target_size", values::SIZE);
     let target_place = target.as_ref().map(|found| found.at.clone());
     // A head limit below the default target limit lowers that too.
     head.target_bytes_max = size(target, head.target_bytes_max.min(head.head_bytes_max), section);
@@ -133,15 +137,8 @@ fn limits(section: &mut Section<'_>) -> Limits {
         let message = "expected no more than `head_size`, which includes it".to_owned();
         section.problem(at, format!("{}.target_size", section.path()), message);
     }
-    if let Some(found) = section.found("head_fields", values::count_above_zero) {
-        let ceiling = crate::wire::fields::FIELDS_CEILING;
-        if found.value > ceiling {
-            section.problem(found.at, found.key, format!("expected at most {ceiling}"));
-        } else {
-            head.fields_max = found.value;
-        }
-    }
-    let mut time = |key, default| section.or(key, secs(default), values::duration_above_zero);
+    head.fields_max = section.or("head_fields", head.fields_max, values::HEAD_FIELDS);
+    let mut time = |key, default| section.or(key, secs(default), values::DURATION_ABOVE_ZERO);
     Limits {
         header_timeout: time("header_timeout", 10),
         tls_timeout: time("tls_timeout", 10),
@@ -150,22 +147,22 @@ fn limits(section: &mut Section<'_>) -> Limits {
         write_timeout: time("write_timeout", 60),
         upgrade_idle_timeout: time("upgrade_idle_timeout", 600),
         head,
-        rate_min: section.or("rate_min", 64, values::size),
-        connections: section.or("connections", 65536, values::count_above_zero),
-        connections_per_client: section.or("connections_per_client", 16384, values::at_one_time),
-        streams: section.or("streams", 100, values::streams),
-        fills: section.or("fills", 16384, values::count_above_zero),
+        rate_min: section.or("rate_min", 64, values::SIZE),
+        connections: section.or("connections", 65536, values::COUNT_ABOVE_ZERO),
+        connections_per_client: section.or("connections_per_client", 16384, values::AT_ONE_TIME),
+        streams: section.or("streams", 100, values::STREAMS),
+        fills: section.or("fills", 16384, values::COUNT_ABOVE_ZERO),
     }
 }
 
 fn cache(mut section: Section<'_>, folder: &Path) -> Cache {
     let mut memory = section.section("memory");
-    let memory_bytes = memory.or("size", 256 << 20, values::size);
+    let memory_bytes = memory.or("size", 256 << 20, values::SIZE);
     memory.finish();
     let mut disk = section.section("disk");
     let disk = if disk.is_there() {
-        let path = disk.required("path", values::path);
-        let bytes = disk.required("size", values::disk_size);
+        let path = disk.required("path", values::PATH);
+        let bytes = disk.required("size", values::DISK_SIZE);
         disk.finish();
         path.zip(bytes)
             .map(|(path, bytes)| DiskCache { path: folder.join(path.value), bytes: bytes.value })
@@ -200,8 +197,8 @@ impl ReadSite {
 }
 
 fn site(mut section: Section<'_>, position: usize, origins: &[Option<&Found<String>>]) -> ReadSite {
-    let hosts = section.required_list("hosts", values::host);
-    let origin = section.required("origin", values::text).and_then(|found| {
+    let hosts = section.required_list("hosts", values::HOST);
+    let origin = section.required("origin", values::TEXT).and_then(|found| {
         let is_meant = |name: &Option<&Found<String>>| name.is_some_and(|n| n.value == found.value);
         let origin = origins.iter().position(is_meant);
         if origin.is_none() {
@@ -210,24 +207,24 @@ fn site(mut section: Section<'_>, position: usize, origins: &[Option<&Found<Stri
         }
         origin
     });
-    let host_header = section.found("host_header", values::host_header);
-    let forward = section.list("forward", values::text);
-    let redirect_to_https = section.found("redirect_to_https", values::boolean);
+    let host_header = section.found("host_header", values::HOST_HEADER);
+    let forward = section.list("forward", values::TEXT);
+    let redirect_to_https = section.found("redirect_to_https", values::BOOLEAN);
     let (hsts_place, hsts) = (section.place_of("hsts"), tls::hsts(&mut section));
     let mut key = section.section("key");
     let key_rules = KeyRules {
-        query: key.or("query", Query::All, values::query),
-        sort_query: key.or("sort_query", false, values::boolean),
-        headers: key.list("headers", values::field_name).map_or_else(Vec::new, Found::values),
-        cookies: key.list("cookies", values::cookie_name).map_or_else(Vec::new, Found::values),
-        scheme: key.or("scheme", false, values::boolean),
+        query: key.or("query", Query::All, values::QUERY),
+        sort_query: key.or("sort_query", false, values::BOOLEAN),
+        headers: key.list("headers", values::FIELD_NAME).map_or_else(Vec::new, Found::values),
+        cookies: key.list("cookies", values::COOKIE_NAME).map_or_else(Vec::new, Found::values),
+        scheme: key.or("scheme", false, values::BOOLEAN),
     };
     key.finish();
     let limits = site_limits(section.section("limits"));
     let purge = purge(section.section("purge"));
-    let heuristic_freshness = section.or("heuristic_freshness", true, values::boolean);
-    let strip_set_cookie = section.or("strip_set_cookie", false, values::boolean);
-    let deception_guard = section.or("deception_guard", false, values::boolean);
+    let heuristic_freshness = section.or("heuristic_freshness", true, values::BOOLEAN);
+    let strip_set_cookie = section.or("strip_set_cookie", false, values::BOOLEAN);
+    let deception_guard = section.or("deception_guard", false, values::BOOLEAN);
     let rules: Vec<_> = section.sections("rule").into_iter().map(rule).collect();
     for found in forward.iter().flat_map(|list| &list.value) {
         if let Some(message) = refuse_to_forward(&found.value) {
@@ -259,9 +256,9 @@ fn site(mut section: Section<'_>, position: usize, origins: &[Option<&Found<Stri
 }
 
 fn site_limits(mut section: Section<'_>) -> SiteLimits {
-    let requests = section.or("requests_per_client", 4096, values::at_one_time);
-    let rate = section.or("rate", 0, values::a_second);
-    let burst = section.found("burst", values::a_second_above_zero);
+    let requests = section.or("requests_per_client", 4096, values::AT_ONE_TIME);
+    let rate = section.or("rate", 0, values::A_SECOND);
+    let burst = section.found("burst", values::A_SECOND_ABOVE_ZERO);
     if let Some(burst) = burst.as_ref().filter(|_| rate == 0) {
         section.warn(burst, "it does nothing without a `rate`");
     }
@@ -277,7 +274,7 @@ fn purge(mut section: Section<'_>) -> Option<SitePurge> {
     }
     let purge = SitePurge {
         networks: networks(&mut section, "networks"),
-        token: section.or("token", false, values::boolean),
+        token: section.or("token", false, values::BOOLEAN),
     };
     if purge == SitePurge::default() {
         section.problem_of_table("names nobody: `networks`, or `token = true`".to_owned());
@@ -327,15 +324,15 @@ fn warn_of_hosts_that_parents_do_not_know(
 }
 
 fn rule(mut section: Section<'_>) -> Option<Rule> {
-    let path = section.required("path", values::path_pattern);
+    let path = section.required("path", values::PATH_PATTERN);
     let rule = Rule {
         path: path.map(|found| found.value).unwrap_or_default(),
-        ttl: section.optional("ttl", values::duration),
-        default_ttl: section.optional("default_ttl", values::duration),
-        negative_ttl: section.optional("negative_ttl", values::duration),
-        stale_while_revalidate: section.optional("stale_while_revalidate", values::duration),
-        stale_if_error: section.optional("stale_if_error", values::duration),
-        cache: section.optional("cache", values::boolean),
+        ttl: section.optional("ttl", values::DURATION),
+        default_ttl: section.optional("default_ttl", values::DURATION),
+        negative_ttl: section.optional("negative_ttl", values::DURATION),
+        stale_while_revalidate: section.optional("stale_while_revalidate", values::DURATION),
+        stale_if_error: section.optional("stale_if_error", values::DURATION),
+        cache: section.optional("cache", values::BOOLEAN),
     };
     section.finish();
     (!rule.path.is_empty()).then_some(rule)

@@ -1,6 +1,8 @@
 //! One table of the file while it is read. Every problem is collected, none stops the reading, and
 //! a key that nobody asked for is a problem too.
 
+use super::kind::Kind;
+use super::notes::{Holds, Note, Told};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -42,11 +44,23 @@ pub(super) struct Report<'t> {
     text: &'t str,
     root: &'t DeTable<'t>,
     problems: RefCell<Vec<Problem>>,
+    /// While every key that is asked for is noted.
+    notes: Option<RefCell<Vec<Note>>>,
 }
 
 impl<'t> Report<'t> {
     pub(super) fn new(file: &'t str, text: &'t str, root: &'t DeTable<'t>) -> Self {
-        Self { file, text, root, problems: RefCell::default() }
+        Self { file, text, root, problems: RefCell::default(), notes: None }
+    }
+
+    /// For an empty file that is read as if every table were there, to note what is asked for.
+    pub(super) fn noting(root: &'t DeTable<'t>) -> Self {
+        Self { notes: Some(RefCell::default()), ..Self::new("", "", root) }
+    }
+
+    /// What was asked for, in order.
+    pub(super) fn into_notes(self) -> Vec<Note> {
+        self.notes.map(RefCell::into_inner).unwrap_or_default()
     }
 
     pub(super) fn add(&self, at: Range<usize>, key: String, message: String, is_warning: bool) {
@@ -103,6 +117,13 @@ pub(super) struct Found<T> {
     pub(super) key: String,
 }
 
+impl<T> Found<T> {
+    /// Where the value stands, without it.
+    fn place(&self) -> Found<()> {
+        Found { value: (), at: self.at.clone(), key: self.key.clone() }
+    }
+}
+
 /// A list with the places of its items.
 pub(super) type FoundList<T> = Found<Vec<Found<T>>>;
 
@@ -122,9 +143,6 @@ pub(super) struct Section<'t> {
     known: Vec<&'static str>,
 }
 
-/// Reads a value, or says what was expected instead.
-pub(super) type Read<T> = fn(&DeValue<'_>) -> Result<T, String>;
-
 /// Reads an item that is a table. `None`: it has said what is wrong with it.
 pub(super) type ReadTable<'t, T> = fn(Section<'t>) -> Option<T>;
 
@@ -143,31 +161,75 @@ impl<'t> Section<'t> {
     }
 
     /// The value of a key that may be left out.
-    pub(super) fn optional<T>(&mut self, key: &'static str, read: Read<T>) -> Option<T> {
-        self.found(key, read).map(|found| found.value)
+    pub(super) fn optional<K: Kind>(&mut self, key: &'static str, kind: K) -> Option<K::Value> {
+        self.found(key, kind).map(|found| found.value)
     }
 
     /// The value of a key with a default.
-    pub(super) fn or<T>(&mut self, key: &'static str, default: T, read: Read<T>) -> T {
-        self.optional(key, read).unwrap_or(default)
+    pub(super) fn or<K: Kind>(&mut self, key: &'static str, default: K::Value, kind: K) -> K::Value
+    where
+        K::Value: Clone + PartialEq,
+    {
+        self.or_found(key, default, kind).0
+    }
+
+    /// The same, and where it stands, if it does and is good.
+    pub(super) fn or_found<K: Kind>(
+        &mut self,
+        key: &'static str,
+        default: K::Value,
+        kind: K,
+    ) -> (K::Value, Option<Found<()>>)
+    where
+        K::Value: Clone + PartialEq,
+    {
+        self.note(key, false, || Holds::Value(Told::value_or(kind, default.clone())));
+        let found = self.value(key, kind);
+        let place = found.as_ref().map(Found::place);
+        (found.map_or(default, |found| found.value), place)
     }
 
     /// The value of a key that must be there.
-    pub(super) fn required<T>(&mut self, key: &'static str, read: Read<T>) -> Option<Found<T>> {
+    pub(super) fn required<K: Kind>(
+        &mut self,
+        key: &'static str,
+        kind: K,
+    ) -> Option<Found<K::Value>> {
+        self.note(key, true, || Holds::Value(Told::value(kind)));
         if self.entry(key).is_none() {
-            self.known.push(key);
-            self.problem(self.at.clone(), self.path.clone(), format!("`{key}` is missing"));
-            return None;
+            self.missing(key);
         }
-        self.found(key, read)
+        self.value(key, kind)
     }
 
     /// The value of a key with its place.
-    pub(super) fn found<T>(&mut self, key: &'static str, read: Read<T>) -> Option<Found<T>> {
-        self.known.push(key);
+    pub(super) fn found<K: Kind>(&mut self, key: &'static str, kind: K) -> Option<Found<K::Value>> {
+        self.note(key, false, || Holds::Value(Told::value(kind)));
+        self.value(key, kind)
+    }
+
+    /// The same where a table may stand instead, which has more to say.
+    pub(super) fn found_or_table<K: Kind, T>(
+        &mut self,
+        key: &'static str,
+        kind: K,
+        of_value: fn(&Self, Found<K::Value>) -> T,
+        read_table: ReadTable<'t, T>,
+    ) -> Option<T> {
+        self.note(key, false, || Holds::Value(Told::value(kind)));
+        if self.is_noting() {
+            return read_table(self.inner(key));
+        }
+        match self.entry(key)?.get_ref() {
+            DeValue::Table(_) => read_table(self.inner(key)),
+            _ => self.value(key, kind).map(|found| of_value(self, found)),
+        }
+    }
+
+    fn value<K: Kind>(&mut self, key: &'static str, kind: K) -> Option<Found<K::Value>> {
         let entry = self.entry(key)?;
         let (key, at) = (self.name(key), entry.span());
-        match read(entry.get_ref()) {
+        match kind.read(entry.get_ref()) {
             Ok(value) => Some(Found { value, at, key }),
             Err(expected) => {
                 self.problem(at, key, format!("expected {expected}"));
@@ -177,69 +239,91 @@ impl<'t> Section<'t> {
     }
 
     /// A list: each bad item is a problem of its own, the good ones are there for later checks.
-    pub(super) fn list<T>(&mut self, key: &'static str, read: Read<T>) -> Option<FoundList<T>> {
-        self.items(key, read, None)
+    pub(super) fn list<K: Kind>(
+        &mut self,
+        key: &'static str,
+        kind: K,
+    ) -> Option<FoundList<K::Value>> {
+        self.note(key, false, || Holds::List(Told::list(kind, 0)));
+        self.items(key, kind, None)
+    }
+
+    /// The same with a default, and where it stands, if it does and is one.
+    pub(super) fn list_or_found<K: Kind>(
+        &mut self,
+        key: &'static str,
+        default: &[K::Value],
+        kind: K,
+    ) -> (Vec<K::Value>, Option<Found<()>>)
+    where
+        K::Value: Clone + PartialEq,
+    {
+        self.note(key, false, || Holds::List(Told::list_or(kind, default.to_vec())));
+        let found = self.items(key, kind, None);
+        let place = found.as_ref().map(Found::place);
+        (found.map_or_else(|| default.to_vec(), Found::values), place)
     }
 
     /// The same where items may also be tables, which have more to say.
-    pub(super) fn list_with_tables<T>(
+    pub(super) fn list_with_tables<K: Kind>(
         &mut self,
         key: &'static str,
-        read: Read<T>,
-        read_table: ReadTable<'t, T>,
-    ) -> Option<FoundList<T>> {
-        self.items(key, read, Some(read_table))
+        kind: K,
+        read_table: ReadTable<'t, K::Value>,
+    ) -> Option<FoundList<K::Value>> {
+        self.note(key, false, || Holds::List(Told::list(kind, 0)));
+        self.items(key, kind, Some(read_table))
     }
 
     /// The same for a list that must be there and not be empty.
-    pub(super) fn required_list<T>(
+    pub(super) fn required_list<K: Kind>(
         &mut self,
         key: &'static str,
-        read: Read<T>,
-    ) -> Option<FoundList<T>> {
-        self.required_items(key, read, None)
+        kind: K,
+    ) -> Option<FoundList<K::Value>> {
+        self.required_items(key, kind, None)
     }
 
     /// The same for one that may hold tables.
-    pub(super) fn required_list_with_tables<T>(
+    pub(super) fn required_list_with_tables<K: Kind>(
         &mut self,
         key: &'static str,
-        read: Read<T>,
-        read_table: ReadTable<'t, T>,
-    ) -> Option<FoundList<T>> {
-        self.required_items(key, read, Some(read_table))
+        kind: K,
+        read_table: ReadTable<'t, K::Value>,
+    ) -> Option<FoundList<K::Value>> {
+        self.required_items(key, kind, Some(read_table))
     }
 
-    fn required_items<T>(
+    fn required_items<K: Kind>(
         &mut self,
         key: &'static str,
-        read: Read<T>,
-        read_table: Option<ReadTable<'t, T>>,
-    ) -> Option<FoundList<T>> {
+        kind: K,
+        read_table: Option<ReadTable<'t, K::Value>>,
+    ) -> Option<FoundList<K::Value>> {
+        self.note(key, true, || Holds::List(Told::list(kind, 1)));
         if self.entry(key).is_none() {
-            self.known.push(key);
-            self.problem(self.at.clone(), self.path.clone(), format!("`{key}` is missing"));
-            return None;
+            self.missing(key);
         }
-        let found = self.items(key, read, read_table)?;
+        let found = self.items(key, kind, read_table)?;
         if self.length(key) == 0 {
             self.problem(found.at.clone(), found.key.clone(), "expected at least one".into());
         }
         Some(found)
     }
 
-    fn items<T>(
+    fn items<K: Kind>(
         &mut self,
         key: &'static str,
-        read: Read<T>,
-        read_table: Option<ReadTable<'t, T>>,
-    ) -> Option<FoundList<T>> {
-        self.known.push(key);
+        kind: K,
+        read_table: Option<ReadTable<'t, K::Value>>,
+    ) -> Option<FoundList<K::Value>> {
+        if let Some(read_table) = read_table.filter(|_| self.is_noting()) {
+            read_table(self.inner(key));
+        }
         let entry = self.entry(key)?;
         let (key, at) = (self.name(key), entry.span());
         let DeValue::Array(items) = entry.get_ref() else {
-            let expected = read(&DeValue::Boolean(false)).err().unwrap_or_default();
-            self.problem(at, key, format!("expected a list, each {expected}"));
+            self.problem(at, key, format!("expected a list, each {}", kind.expected()));
             return None;
         };
         let mut good = Vec::new();
@@ -249,7 +333,7 @@ impl<'t> Section<'t> {
                 (DeValue::Table(table), Some(read_table)) => {
                     Ok(read_table(Self::new(self.report, key.clone(), at.clone(), Some(table))))
                 }
-                (item, _) => read(item).map(Some),
+                (item, _) => kind.read(item).map(Some),
             };
             match read {
                 Ok(value) => good.extend(value.map(|value| Found { value, at, key })),
@@ -257,6 +341,11 @@ impl<'t> Section<'t> {
             }
         }
         Some(Found { value: good, at, key })
+    }
+
+    /// A key that must be there and is not.
+    pub(super) fn missing(&self, key: &str) {
+        self.problem(self.at.clone(), self.path.clone(), format!("`{key}` is missing"));
     }
 
     /// How many items a list has, the bad ones too.
@@ -267,7 +356,11 @@ impl<'t> Section<'t> {
 
     /// A table inside this one.
     pub(super) fn section(&mut self, key: &'static str) -> Section<'t> {
-        self.known.push(key);
+        self.note(key, false, || Holds::Table);
+        self.inner(key)
+    }
+
+    fn inner(&self, key: &str) -> Section<'t> {
         let path = self.name(key);
         match self.entry(key).map(|entry| (entry.span(), entry.get_ref())) {
             Some((at, DeValue::Table(table))) => Self::new(self.report, path, at, Some(table)),
@@ -281,7 +374,24 @@ impl<'t> Section<'t> {
 
     /// The tables of `[[key]]`.
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'t>> {
-        self.known.push(key);
+        self.note(key, false, || Holds::Tables);
+        self.tables(key)
+    }
+
+    /// The same where at least one is needed.
+    pub(super) fn required_sections(&mut self, key: &'static str) -> Vec<Section<'t>> {
+        self.note(key, true, || Holds::Tables);
+        let sections = self.tables(key);
+        if sections.is_empty() {
+            self.problem(0..0, self.name(key), format!("at least one [[{key}]] is needed"));
+        }
+        sections
+    }
+
+    fn tables(&self, key: &'static str) -> Vec<Section<'t>> {
+        if self.is_noting() {
+            return vec![self.inner(key)];
+        }
         let path = self.name(key);
         let Some(entry) = self.entry(key) else {
             return Vec::new();
@@ -313,14 +423,9 @@ impl<'t> Section<'t> {
         self.entry(key).map(|entry| Found { value: (), at: entry.span(), key: self.name(key) })
     }
 
-    /// Whether a key holds a table.
-    pub(super) fn is_table(&self, key: &str) -> bool {
-        self.entry(key).is_some_and(|entry| entry.get_ref().is_table())
-    }
-
     /// Whether the table is in the file.
     pub(super) fn is_there(&self) -> bool {
-        self.table.is_some()
+        self.table.is_some() || self.is_noting()
     }
 
     pub(super) fn path(&self) -> &str {
@@ -363,6 +468,19 @@ impl<'t> Section<'t> {
             };
             self.problem(key.span(), self.name(name), format!("unknown key; {hint}"));
         }
+    }
+
+    /// A key is known from now on, and noted while keys are.
+    fn note(&mut self, key: &'static str, is_required: bool, holds: impl FnOnce() -> Holds) {
+        self.known.push(key);
+        if let Some(notes) = &self.report.notes {
+            let note = Note { path: self.name(key), is_required, holds: holds() };
+            notes.borrow_mut().push(note);
+        }
+    }
+
+    fn is_noting(&self) -> bool {
+        self.report.notes.is_some()
     }
 
     fn entry(&self, key: &str) -> Option<&'t Spanned<DeValue<'t>>> {

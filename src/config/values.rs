@@ -1,115 +1,185 @@
-//! Single values of the file: each function reads one kind, or says in words what it expected.
+//! The kinds of values in the file. Each reads one, or says in words what it expected, and tells
+//! editors the same: see `kind`.
 
+use super::kind::{Boolean, Kind, Text, Unlike, Whole, Words};
 use super::{
-    AccessLog, Balance, Collector, ErrorFormat, HostHeader, Http2, OriginServer, Parents, Place,
-    Query,
+    AccessLog, Balance, Collector, ErrorFormat, HostHeader, Http2, Levels, LogFormat, OriginServer,
+    Parents, Place, Query,
 };
+use crate::wire::fields::FIELDS_CEILING;
 use bytesize::ByteSize;
 use ipnet::{IpNet, Ipv4Net};
+use serde_json::{Value as Json, json};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::de::DeValue;
 
-type Value<T> = Result<T, String>;
+/// Any text but the empty one, for `Text::pattern`.
+const ANY: &str = "";
 
-pub(super) fn text(value: &DeValue<'_>) -> Value<String> {
-    let text = value.as_str().filter(|text| !text.is_empty());
-    text.map(str::to_owned).ok_or_else(|| "a text in quotes, not empty".into())
+fn any(text: &str) -> Result<&str, Unlike> {
+    Some(text).filter(|text| !text.is_empty()).ok_or(None)
 }
 
-pub(super) fn boolean(value: &DeValue<'_>) -> Value<bool> {
-    value.as_bool().ok_or_else(|| "true or false".into())
-}
+pub(super) const TEXT: Text<String> = Text {
+    expected: "a text in quotes, not empty",
+    pattern: ANY,
+    read: |text| any(text).map(str::to_owned),
+};
 
-pub(super) fn path(value: &DeValue<'_>) -> Value<PathBuf> {
-    text(value).map(PathBuf::from).map_err(|_| "a path in quotes".into())
-}
+pub(super) const BOOLEAN: Boolean = Boolean;
 
-pub(super) fn count(value: &DeValue<'_>) -> Value<usize> {
-    let number = match value {
-        DeValue::Integer(number) => usize::from_str_radix(number.as_str(), number.radix()).ok(),
-        _ => None,
+pub(super) const PATH: Text<PathBuf> =
+    Text { expected: "a path in quotes", pattern: ANY, read: |text| any(text).map(PathBuf::from) };
+
+pub(super) const THREADS: Whole<usize> =
+    Whole::between(0, 1024, "a whole number up to 1024; 0 for one per core");
+
+pub(super) const COUNT_ABOVE_ZERO: Whole<usize> =
+    Whole::between(1, u64::MAX, "a whole number above 0");
+
+pub(super) const HEAD_FIELDS: Whole<usize> =
+    Whole::between(1, FIELDS_CEILING as u64, "a whole number from 1 to 1024");
+
+pub(super) const STREAMS: Whole<usize> =
+    Whole::between(1, 10_000, "a whole number from 1 to 10000");
+
+/// The kinds of durations have units, pairs and patterns in common. Patterns leave out what only the
+/// parser would understand: white space inside a number.
+macro_rules! durations {
+    (pair) => {
+        concat!("[0-9]+(\\.[0-9]+)? *", durations!(unit), " *")
     };
-    number.ok_or_else(|| "a whole number".into())
+    (unit) => {
+        "(nanos|nsec|ns|usec|us|\u{b5}s|millis|msec|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h\
+         |days?|d|weeks?|wks?|w|months?|M|years?|yrs?|y)"
+    };
+    (some) => {
+        concat!("^ *(", durations!(pair), ")+$")
+    };
+    (above zero) => {
+        concat!("^(?=.*[1-9]) *(", durations!(pair), ")+$")
+    };
 }
 
-pub(super) fn threads(value: &DeValue<'_>) -> Value<usize> {
-    let threads = count(value).ok().filter(|n| *n <= 1024);
-    threads.ok_or_else(|| "a whole number up to 1024; 0 for one per core".into())
-}
+/// Editors also take more than ten years, and fractions of a nanosecond.
+pub(super) const DURATION: Text<Duration> = Text {
+    expected: "a duration with a unit, such as \"500ms\", \"10s\" or \"30d\"",
+    pattern: durations!(some),
+    read: duration,
+};
 
-pub(super) fn count_above_zero(value: &DeValue<'_>) -> Value<usize> {
-    count(value).ok().filter(|n| *n > 0).ok_or_else(|| "a whole number above 0".into())
-}
-
-pub(super) fn streams(value: &DeValue<'_>) -> Value<usize> {
-    let streams = count(value).ok().filter(|n| (1..=10_000).contains(n));
-    streams.ok_or_else(|| "a whole number from 1 to 10000".into())
-}
-
-pub(super) fn duration(value: &DeValue<'_>) -> Value<Duration> {
-    let expected = || "a duration with a unit, such as \"500ms\", \"10s\" or \"30d\"".to_owned();
-    let duration = humantime::parse_duration(value.as_str().ok_or_else(expected)?);
-    let duration = duration.map_err(|_| expected())?;
-    // Far beyond any use, and far below what a clock can add.
-    if duration > DURATION_MAX { Err("at most 10 years".into()) } else { Ok(duration) }
-}
-
+// Far beyond any use, and far below what a clock can add.
 const DURATION_MAX: Duration = Duration::from_secs(10 * 366 * 86400);
 
-pub(super) fn duration_above_zero(value: &DeValue<'_>) -> Value<Duration> {
-    let duration = duration(value)?;
-    if duration.is_zero() { Err("a duration above 0".into()) } else { Ok(duration) }
+fn duration(text: &str) -> Result<Duration, Unlike> {
+    let duration = humantime::parse_duration(text).map_err(|_| None)?;
+    if duration > DURATION_MAX { Err(Some("at most 10 years".into())) } else { Ok(duration) }
 }
 
-/// It is told in seconds; less than one would be none, which means to forget.
-pub(super) fn hsts_age(value: &DeValue<'_>) -> Value<Duration> {
-    let duration = duration(value)?;
-    let is_whole = duration.subsec_nanos() == 0;
-    if is_whole && (!duration.is_zero() || value.as_str() == Some("0s")) {
-        Ok(duration)
-    } else {
-        Err("whole seconds above 0, such as \"365d\", or \"0s\" to be forgotten".into())
+/// As wide for editors as `DURATION` is.
+pub(super) const DURATION_ABOVE_ZERO: Text<Duration> = Text {
+    expected: DURATION.expected,
+    pattern: durations!(above zero),
+    read: |text| {
+        let duration = duration(text)?;
+        if duration.is_zero() { Err(Some("a duration above 0".into())) } else { Ok(duration) }
+    },
+};
+
+/// It is told in seconds; less than one would be none, which means to forget. Editors also take what
+/// is no whole number of them.
+pub(super) const HSTS_AGE: Text<Duration> = Text {
+    expected: DURATION.expected,
+    pattern: concat!("^0s$|", durations!(above zero)),
+    read: |text| {
+        let duration = duration(text)?;
+        let is_whole = duration.subsec_nanos() == 0;
+        if is_whole && (!duration.is_zero() || text == "0s") {
+            Ok(duration)
+        } else {
+            let expected = "whole seconds above 0, such as \"365d\", or \"0s\" to be forgotten";
+            Err(Some(expected.into()))
+        }
+    },
+};
+
+/// A number without a unit is more often a mistake than a number of bytes.
+pub(super) const SIZE: Text<u64> = Text {
+    expected: "a size with a unit, such as \"64KiB\" or \"10GiB\"",
+    pattern: "^([0-9]+(\\.[0-9]*)?|\\.[0-9]+) *([bB]|[kKmMgGtTpPeE][iI]?[bB]?)$",
+    read: size,
+};
+
+fn size(text: &str) -> Result<u64, Unlike> {
+    if text.ends_with(|last: char| last.is_ascii_digit()) {
+        return Err(None);
     }
+    text.parse::<ByteSize>().map(|size| size.as_u64()).map_err(|_| None)
 }
 
 /// Below this there is not room for enough segments.
 const DISK_BYTES_MIN: u64 = 16 * 1024 * 1024;
 
-pub(super) fn size(value: &DeValue<'_>) -> Value<u64> {
-    let expected = || "a size with a unit, such as \"64KiB\" or \"10GiB\"".to_owned();
-    let text = value.as_str().ok_or_else(expected)?;
-    // A number without a unit is more often a mistake than a number of bytes.
-    if text.ends_with(|last: char| last.is_ascii_digit()) {
-        return Err(expected());
-    }
-    text.parse::<ByteSize>().map(|size| size.as_u64()).map_err(|_| expected())
+/// A capacity of the disk tier. Editors also take less than it needs.
+pub(super) const DISK_SIZE: Text<u64> = Text {
+    read: |text| {
+        let bytes = size(text)?;
+        if bytes < DISK_BYTES_MIN { Err(Some("at least \"16MiB\"".to_owned())) } else { Ok(bytes) }
+    },
+    ..SIZE
+};
+
+/// What an IPv4 address looks like, a name, and roughly an IPv6 address: editors take more of those than
+/// there are, and names with a label that is too long.
+macro_rules! addresses {
+    (octet) => {
+        "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+    };
+    (v4) => {
+        concat!(addresses!(octet), "(\\.", addresses!(octet), "){3}")
+    };
+    (v6) => {
+        "[0-9a-fA-F:.]*:[0-9a-fA-F.]*:[0-9a-fA-F:.]*"
+    };
+    // The last label is no number, or it would be one of the above to some.
+    (name) => {
+        "([A-Za-z0-9_-]+\\.)*[A-Za-z0-9_-]*[A-Za-z_-][A-Za-z0-9_-]*"
+    };
+    (port) => {
+        "0*(6553[0-5]|655[0-2][0-9]|65[0-4][0-9][0-9]|6[0-4][0-9]{3}|[1-5]?[0-9]{1,4})"
+    };
 }
 
-/// A capacity of the disk tier.
-pub(super) fn disk_size(value: &DeValue<'_>) -> Value<u64> {
-    let bytes = size(value)?;
-    if bytes < DISK_BYTES_MIN {
-        return Err("at least \"16MiB\"".to_owned());
-    }
-    Ok(bytes)
-}
+pub(super) const ADDRESS: Text<SocketAddr> = Text {
+    expected: "an address with a port, such as \"0.0.0.0:8080\" or \"[::]:8080\"",
+    pattern: concat!(
+        "^(",
+        addresses!(v4),
+        "|\\[",
+        addresses!(v6),
+        "(%[0-9]+)?\\]):",
+        addresses!(port),
+        "$"
+    ),
+    read: |text| text.parse().map_err(|_| None),
+};
 
-pub(super) fn address(value: &DeValue<'_>) -> Value<SocketAddr> {
-    let address = value.as_str().and_then(|text| text.parse().ok());
-    address
-        .ok_or_else(|| "an address with a port, such as \"0.0.0.0:8080\" or \"[::]:8080\"".into())
-}
-
-pub(super) fn network(value: &DeValue<'_>) -> Value<IpNet> {
-    let text = value.as_str().unwrap_or_default();
-    let address = || text.parse::<IpAddr>().map(IpNet::from);
-    text.parse::<IpNet>()
-        .or_else(|_| address())
-        .map(as_v4)
-        .map_err(|_| "an address or a network, such as \"10.0.0.0/8\" or \"::1\"".into())
-}
+pub(super) const NETWORK: Text<IpNet> = Text {
+    expected: "an address or a network, such as \"10.0.0.0/8\" or \"::1\"",
+    pattern: concat!(
+        "^(",
+        addresses!(v4),
+        "(/(3[0-2]|[12]?[0-9]))?|",
+        addresses!(v6),
+        "(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?)$"
+    ),
+    read: |text| {
+        let address = || text.parse::<IpAddr>().map(IpNet::from);
+        text.parse::<IpNet>().or_else(|_| address()).map(as_v4).map_err(|_| None)
+    },
+};
 
 /// IPv4 clients of IPv6 listeners are IPv4 clients here.
 fn as_v4(network: IpNet) -> IpNet {
@@ -119,45 +189,41 @@ fn as_v4(network: IpNet) -> IpNet {
     v4.and_then(|(address, bits)| Ipv4Net::new(address, bits).ok()).map_or(network, IpNet::V4)
 }
 
-pub(super) fn access_log(value: &DeValue<'_>) -> Value<AccessLog> {
-    match text(value).map_err(|_| "\"off\", \"stdout\" or a file's path")?.as_str() {
-        "off" => Ok(AccessLog::Off),
-        "stdout" => Ok(AccessLog::Stdout),
-        path => Ok(AccessLog::File(path.into())),
-    }
+/// Whether a target of its own is known is not told to editors.
+pub(super) const LEVELS: Text<Levels> = Text {
+    expected: "a level, as \"info\", or levels of targets, too, as \"info,brim::upstream=debug\"",
+    pattern: ANY,
+    read: |text| text.parse().map_err(of_its_own),
+};
+
+pub(super) const ERROR_FORMAT: Words<ErrorFormat> =
+    Words(&[("text", ErrorFormat::Text), ("json", ErrorFormat::Json)]);
+
+/// The names in a template are not told to editors.
+pub(super) const LOG_FORMAT: Text<LogFormat> = Text {
+    expected: "\"json\", \"combined\" or a template such as \"{client} {status}\"",
+    pattern: "^(json|combined|.*[{}].*)$",
+    read: |text| LogFormat::read(text).map_err(of_its_own),
+};
+
+/// What a reader says goes on after "expected".
+fn of_its_own(message: String) -> Unlike {
+    Some(match message.strip_prefix("expected ") {
+        Some(expected) => expected.to_owned(),
+        None => format!("another text: {message}"),
+    })
 }
 
-pub(super) fn error_format(value: &DeValue<'_>) -> Value<ErrorFormat> {
-    match value.as_str() {
-        Some("text") => Ok(ErrorFormat::Text),
-        Some("json") => Ok(ErrorFormat::Json),
-        _ => Err("\"text\" or \"json\"".into()),
-    }
-}
+pub(super) const PARENTS: Words<Parents> =
+    Words(&[("any", Parents::Any), ("trusted", Parents::Trusted)]);
 
-pub(super) fn share(value: &DeValue<'_>) -> Value<f64> {
-    let share = match value {
-        DeValue::Float(number) => number.as_str().parse().ok(),
-        DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse().ok(),
-        _ => None,
-    };
-    let share = share.filter(|share: &f64| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| "a share from 0.0, none, to 1.0, all".into())
-}
-
-pub(super) fn parents(value: &DeValue<'_>) -> Value<Parents> {
-    match value.as_str() {
-        Some("any") => Ok(Parents::Any),
-        Some("trusted") => Ok(Parents::Trusted),
-        _ => Err("\"any\" or \"trusted\"".into()),
-    }
-}
-
-/// The collector's address; without a path it is asked at the one that OTLP has for it.
-pub(super) fn collector(value: &DeValue<'_>) -> Value<Collector> {
-    let expected = "an OTLP/HTTP collector without TLS, such as \"http://127.0.0.1:4318\"";
-    let read = || {
-        let mut url = url::Url::parse(value.as_str()?).ok()?;
+/// The collector's address; without a path it is asked at the one that OTLP has for it. What else is
+/// wrong with an address is not told to editors.
+pub(super) const COLLECTOR: Text<Collector> = Text {
+    expected: "an OTLP/HTTP collector without TLS, such as \"http://127.0.0.1:4318\"",
+    pattern: "^[hH][tT][tT][pP]:",
+    read: |text| {
+        let mut url = url::Url::parse(text).map_err(|_| None)?;
         let is_good = url.scheme() == "http"
             && url.has_host()
             && url.username().is_empty()
@@ -167,151 +233,177 @@ pub(super) fn collector(value: &DeValue<'_>) -> Value<Collector> {
         if url.path() == "/" {
             url.set_path("/v1/traces");
         }
-        is_good.then(|| Collector { url: url.into() })
-    };
-    read().ok_or_else(|| expected.into())
-}
+        if is_good { Ok(Collector { url: url.into() }) } else { Err(None) }
+    },
+};
 
-pub(super) fn balance(value: &DeValue<'_>) -> Value<Balance> {
-    match value.as_str() {
-        Some("round_robin") => Ok(Balance::RoundRobin),
-        Some("least_conn") => Ok(Balance::LeastConn),
-        Some("hash") => Ok(Balance::Hash),
-        _ => Err("\"round_robin\", \"least_conn\" or \"hash\"".into()),
+pub(super) const SHARE: Share = Share;
+
+/// A part of all.
+#[derive(Clone, Copy)]
+pub(super) struct Share;
+
+impl Kind for Share {
+    type Value = f64;
+
+    fn expected(&self) -> String {
+        "a share from 0.0, none, to 1.0, all".to_owned()
+    }
+
+    fn read(&self, value: &DeValue<'_>) -> Result<f64, String> {
+        let share = match value {
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse().ok(),
+            _ => None,
+        };
+        let share = share.filter(|share: &f64| (0.0..=1.0).contains(share));
+        share.ok_or_else(|| self.expected())
+    }
+
+    fn written(&self, value: &f64) -> Option<String> {
+        Some(format!("{value:?}"))
+    }
+
+    fn schema(&self) -> Json {
+        json!({ "type": "number", "minimum": 0, "maximum": 1 })
     }
 }
 
-pub(super) fn host_header(value: &DeValue<'_>) -> Value<HostHeader> {
-    match value.as_str() {
-        Some("client") => Ok(HostHeader::Client),
-        Some("origin") => Ok(HostHeader::Origin),
-        _ => Err("\"client\" or \"origin\"".into()),
-    }
-}
+pub(super) const ACCESS_LOG: Text<AccessLog> = Text {
+    expected: "\"off\", \"stdout\" or a file's path",
+    pattern: ANY,
+    read: |text| {
+        Ok(match any(text)? {
+            "off" => AccessLog::Off,
+            "stdout" => AccessLog::Stdout,
+            path => AccessLog::File(path.into()),
+        })
+    },
+};
 
-pub(super) fn http2(value: &DeValue<'_>) -> Value<Http2> {
-    match value.as_str() {
-        Some("auto") => Ok(Http2::Auto),
-        Some("never") => Ok(Http2::Never),
-        Some("always") => Ok(Http2::Always),
-        _ => Err("\"auto\", \"never\" or \"always\"".into()),
-    }
-}
+pub(super) const BALANCE: Words<Balance> = Words(&[
+    ("round_robin", Balance::RoundRobin),
+    ("least_conn", Balance::LeastConn),
+    ("hash", Balance::Hash),
+]);
 
-pub(super) fn status(value: &DeValue<'_>) -> Value<u16> {
-    let status = count(value).ok().and_then(|status| u16::try_from(status).ok());
-    let status = status.filter(|status| (200..600).contains(status));
-    status.ok_or_else(|| "a status from 200 to 599".into())
-}
+pub(super) const HOST_HEADER: Words<HostHeader> =
+    Words(&[("client", HostHeader::Client), ("origin", HostHeader::Origin)]);
 
-/// More at one time than any machine has room for is a mistake.
-const AT_ONE_TIME_MAX: usize = 1_000_000;
+pub(super) const HTTP2: Words<Http2> =
+    Words(&[("auto", Http2::Auto), ("never", Http2::Never), ("always", Http2::Always)]);
 
-pub(super) fn at_one_time(value: &DeValue<'_>) -> Value<usize> {
-    let number = count(value).ok().filter(|number| *number <= AT_ONE_TIME_MAX);
-    number.ok_or_else(|| format!("a whole number up to {AT_ONE_TIME_MAX}"))
-}
+pub(super) const STATUS: Whole<u16> = Whole::between(200, 599, "a status from 200 to 599");
 
-pub(super) fn at_one_time_above_zero(value: &DeValue<'_>) -> Value<usize> {
-    let number = at_one_time(value).ok().filter(|number| *number > 0);
-    number.ok_or_else(|| format!("a whole number from 1 to {AT_ONE_TIME_MAX}"))
-}
+/// More at one time than any machine has room for is a mistake, and a rate beyond what any machine
+/// answers is none.
+const MANY: u64 = 1_000_000;
+const UP_TO_MANY: &str = "a whole number up to 1000000";
+const FROM_ONE_TO_MANY: &str = "a whole number from 1 to 1000000";
 
-/// Requests a second: a rate beyond what any machine answers is none.
-pub(super) fn a_second(value: &DeValue<'_>) -> Value<u32> {
-    let number = at_one_time(value).ok().and_then(|number| u32::try_from(number).ok());
-    number.ok_or_else(|| format!("a whole number up to {AT_ONE_TIME_MAX}"))
-}
+pub(super) const AT_ONE_TIME: Whole<usize> = Whole::between(0, MANY, UP_TO_MANY);
 
-pub(super) fn a_second_above_zero(value: &DeValue<'_>) -> Value<u32> {
-    let number = a_second(value).ok().filter(|number| *number > 0);
-    number.ok_or_else(|| format!("a whole number from 1 to {AT_ONE_TIME_MAX}"))
-}
+pub(super) const AT_ONE_TIME_ABOVE_ZERO: Whole<usize> = Whole::between(1, MANY, FROM_ONE_TO_MANY);
 
-pub(super) fn percent(value: &DeValue<'_>) -> Value<u32> {
-    let percent = count(value).ok().and_then(|percent| u32::try_from(percent).ok());
-    let percent = percent.filter(|percent| *percent <= 100);
-    percent.ok_or_else(|| "a whole number of percent, from 0 to 100".into())
-}
+/// Requests a second.
+pub(super) const A_SECOND: Whole<u32> = Whole::between(0, MANY, UP_TO_MANY);
 
-pub(super) fn few(value: &DeValue<'_>) -> Value<u32> {
-    let few = count(value).ok().and_then(|few| u32::try_from(few).ok());
-    few.filter(|few| *few <= 1000).ok_or_else(|| "a whole number up to 1000".into())
-}
+pub(super) const A_SECOND_ABOVE_ZERO: Whole<u32> = Whole::between(1, MANY, FROM_ONE_TO_MANY);
 
-pub(super) fn few_above_zero(value: &DeValue<'_>) -> Value<u32> {
-    let few = few(value).ok().filter(|few| *few > 0);
-    few.ok_or_else(|| "a whole number from 1 to 1000".into())
-}
+pub(super) const PERCENT: Whole<u32> =
+    Whole::between(0, 100, "a whole number of percent, from 0 to 100");
+
+pub(super) const FEW: Whole<u32> = Whole::between(0, 1000, "a whole number up to 1000");
+
+pub(super) const FEW_ABOVE_ZERO: Whole<u32> =
+    Whole::between(1, 1000, "a whole number from 1 to 1000");
 
 /// What a server is asked for: path and query, as a request line takes them.
-pub(super) fn request_path(value: &DeValue<'_>) -> Value<String> {
-    let is_good = |text: &String| {
-        text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
-    };
-    let path = text(value).ok().filter(is_good);
-    path.ok_or_else(|| "a path, such as \"/healthz\"".into())
-}
+pub(super) const REQUEST_PATH: Text<String> = Text {
+    expected: "a path, such as \"/healthz\"",
+    pattern: "^/[!-\"$-~]*$",
+    read: |text| {
+        let is_good = text.starts_with('/')
+            && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+        if is_good { Ok(text.to_owned()) } else { Err(None) }
+    },
+};
 
 /// A name as certificates have them.
-pub(super) fn server_name(value: &DeValue<'_>) -> Value<String> {
-    let name = text(value).ok();
-    let name = name.filter(|name| rustls_pki_types::ServerName::try_from(name.as_str()).is_ok());
-    name.ok_or_else(|| "a name in certificates, such as \"origin.example.com\"".into())
-}
+pub(super) const SERVER_NAME: Text<String> = Text {
+    expected: "a name in certificates, such as \"origin.example.com\"",
+    pattern: concat!("^(", addresses!(name), "\\.?|", addresses!(v4), "|", addresses!(v6), ")$"),
+    read: |text| if is_server_name(text) { Ok(text.to_owned()) } else { Err(None) },
+};
 
 /// A name or an address that a certificate can be made out to.
-pub(super) fn certificate_name(value: &DeValue<'_>) -> Value<String> {
-    let name = text(value).ok();
-    let is_good = |name: &String| {
-        let known = name.strip_prefix("*.").unwrap_or(name);
-        rustls_pki_types::ServerName::try_from(known).is_ok()
-    };
-    name.filter(is_good).map(|name| name.to_ascii_lowercase()).ok_or_else(|| {
-        "a name or an address without a port, such as \"localhost\" or \"127.0.0.1\"".into()
-    })
+pub(super) const CERTIFICATE_NAME: Text<String> = Text {
+    expected: "a name or an address without a port, such as \"localhost\" or \"127.0.0.1\"",
+    pattern: concat!(
+        "^(\\*\\.)?(",
+        addresses!(name),
+        "\\.?|",
+        addresses!(v4),
+        "|",
+        addresses!(v6),
+        ")$"
+    ),
+    read: |text| {
+        let is_good = is_server_name(text.strip_prefix("*.").unwrap_or(text));
+        if is_good { Ok(text.to_ascii_lowercase()) } else { Err(None) }
+    },
+};
+
+fn is_server_name(text: &str) -> bool {
+    rustls_pki_types::ServerName::try_from(text).is_ok()
 }
 
 /// The lowest version of TLS; whether 1.2 is spoken, too.
-pub(super) fn allows_tls12(value: &DeValue<'_>) -> Value<bool> {
-    match value.as_str() {
-        Some("1.2") => Ok(true),
-        Some("1.3") => Ok(false),
-        _ => Err("\"1.2\" or \"1.3\"".into()),
-    }
-}
+pub(super) const ALLOWS_TLS12: Words<bool> = Words(&[("1.2", true), ("1.3", false)]);
 
 /// Whether clients need a certificate.
-pub(super) fn is_required(value: &DeValue<'_>) -> Value<bool> {
-    match value.as_str() {
-        Some("required") => Ok(true),
-        Some("optional") => Ok(false),
-        _ => Err("\"required\" or \"optional\"".into()),
-    }
-}
+pub(super) const IS_REQUIRED: Words<bool> = Words(&[("required", true), ("optional", false)]);
 
-pub(super) fn port(value: &DeValue<'_>) -> Value<u16> {
-    let port = count(value).ok().and_then(|port| u16::try_from(port).ok());
-    port.filter(|port| *port > 0).ok_or_else(|| "a port from 1 to 65535".into())
-}
+pub(super) const PORT: Whole<u16> = Whole::between(1, 65535, "a port from 1 to 65535");
 
 /// A Host field's value.
-pub(super) fn authority(value: &DeValue<'_>) -> Value<String> {
-    let text = text(value).ok();
-    let authority = text.filter(|text| crate::wire::authority::parse(text.as_bytes()).is_some());
-    authority.ok_or_else(|| "a host, such as \"example.com\" or \"example.com:8080\"".into())
-}
+pub(super) const AUTHORITY: Text<String> = Text {
+    expected: "a host, such as \"example.com\" or \"example.com:8080\"",
+    pattern: concat!(
+        "^(",
+        addresses!(name),
+        "\\.?|",
+        addresses!(v4),
+        "|\\[",
+        addresses!(v6),
+        "\\])(:",
+        addresses!(port),
+        ")?$"
+    ),
+    read: |text| match crate::wire::authority::parse(text.as_bytes()) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(None),
+    },
+};
 
-/// The URL of one server.
-pub(super) fn server(value: &DeValue<'_>) -> Value<OriginServer> {
-    origin_server(value.as_str().unwrap_or_default())
-}
+/// The URL of one server. Editors do not look at its host, and take port 0, too.
+pub(super) const SERVER: Text<OriginServer> = Text {
+    expected: ORIGIN_EXPECTED,
+    pattern: concat!(
+        "^([hH][tT][tT][pP][sS]?:(//)?([^/?#@: ]+|\\[",
+        addresses!(v6),
+        "\\])(:",
+        addresses!(port),
+        ")?/?|unix:/.+)$"
+    ),
+    read: |text| origin_server(text).map_err(Some),
+};
 
 /// A server's share beside the others.
-pub(super) fn weight(value: &DeValue<'_>) -> Value<usize> {
-    let weight = count(value).ok().filter(|weight| (1..=256).contains(weight));
-    weight.ok_or_else(|| "a whole number from 1 to 256".into())
-}
+pub(super) const WEIGHT: Whole<usize> = Whole::between(1, 256, "a whole number from 1 to 256");
+
+const ORIGIN_EXPECTED: &str = "an origin, such as \"http://127.0.0.1:3000\", \
+                               \"https://example.com\" or \"unix:/run/app.sock\"";
 
 /// `http://host:port`, nothing behind it, or `unix:/path`. Also what the command line takes for an
 /// origin.
@@ -319,10 +411,7 @@ pub fn origin_server(text: &str) -> Result<OriginServer, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix_server(path);
     }
-    let expected = || {
-        "an origin, such as \"http://127.0.0.1:3000\", \"https://example.com\" or \
-         \"unix:/run/app.sock\""
-    };
+    let expected = || ORIGIN_EXPECTED;
     let url = url::Url::parse(text).map_err(|_| expected())?;
     let tls = match url.scheme() {
         "http" => false,
@@ -361,26 +450,57 @@ fn unix_server(path: &str) -> Result<OriginServer, String> {
 /// As many as a socket's address takes.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-pub(super) fn query(value: &DeValue<'_>) -> Value<Query> {
-    let expected = || "\"all\", \"none\", { allow = [..] } or { deny = [..] }".to_owned();
-    match value {
-        DeValue::String(text) if text == "all" => Ok(Query::All),
-        DeValue::String(text) if text == "none" => Ok(Query::None),
-        DeValue::Table(table) => {
-            let mut entries = table.iter();
-            let (Some((key, names)), None) = (entries.next(), entries.next()) else {
-                return Err(expected());
-            };
-            let names = names.get_ref().as_array().ok_or_else(expected)?.iter();
-            let names = names.map(|name| text(name.get_ref()).map_err(|_| expected()));
-            let names = names.collect::<Result<Vec<_>, _>>()?;
-            match key.get_ref().as_ref() {
-                "allow" => Ok(Query::Allow(with_presets(names)?)),
-                "deny" => Ok(Query::Deny(with_presets(names)?)),
-                _ => Err(expected()),
+/// Which part of the query names the object. Editors know no preset but `@tracking`, and take any name.
+#[derive(Clone, Copy)]
+pub(super) struct QueryParameters;
+
+pub(super) const QUERY: QueryParameters = QueryParameters;
+
+impl Kind for QueryParameters {
+    type Value = Query;
+
+    fn expected(&self) -> String {
+        "\"all\", \"none\", { allow = [..] } or { deny = [..] }".to_owned()
+    }
+
+    fn read(&self, value: &DeValue<'_>) -> Result<Query, String> {
+        let expected = || self.expected();
+        match value {
+            DeValue::String(text) if text == "all" => Ok(Query::All),
+            DeValue::String(text) if text == "none" => Ok(Query::None),
+            DeValue::Table(table) => {
+                let mut entries = table.iter();
+                let (Some((key, names)), None) = (entries.next(), entries.next()) else {
+                    return Err(expected());
+                };
+                let names = names.get_ref().as_array().ok_or_else(expected)?.iter();
+                let names = names.map(|name| TEXT.read(name.get_ref()).map_err(|_| expected()));
+                let names = names.collect::<Result<Vec<_>, _>>()?;
+                match key.get_ref().as_ref() {
+                    "allow" => Ok(Query::Allow(with_presets(names)?)),
+                    "deny" => Ok(Query::Deny(with_presets(names)?)),
+                    _ => Err(expected()),
+                }
             }
+            _ => Err(expected()),
         }
-        _ => Err(expected()),
+    }
+
+    fn schema(&self) -> Json {
+        let names = json!({
+            "type": "array",
+            "items": { "type": "string", "pattern": "^(@tracking|[^@].*)$" },
+        });
+        let only = |key: &str| {
+            json!({
+                "type": "object",
+                "properties": { key: names },
+                "required": [key],
+                "additionalProperties": false,
+            })
+        };
+        let words = json!({ "type": "string", "enum": ["all", "none"] });
+        json!({ "anyOf": [words, only("allow"), only("deny")] })
     }
 }
 
@@ -416,7 +536,7 @@ const TRACKING: &[&str] = &[
 ];
 
 /// Names of parameters, `*` at the end for any; `@tracking` stands for a list of them.
-fn with_presets(names: Vec<String>) -> Value<Vec<String>> {
+fn with_presets(names: Vec<String>) -> Result<Vec<String>, String> {
     let mut all = Vec::new();
     for name in names {
         match name.as_str() {
@@ -430,31 +550,50 @@ fn with_presets(names: Vec<String>) -> Value<Vec<String>> {
     Ok(all)
 }
 
-pub(super) fn field_name(value: &DeValue<'_>) -> Value<String> {
-    let name = text(value).ok().filter(|name| http::HeaderName::try_from(name).is_ok());
-    name.map(|name| name.to_ascii_lowercase())
-        .ok_or_else(|| "the name of a field, such as \"X-Device\"".into())
-}
+/// Editors do not look at its length.
+pub(super) const FIELD_NAME: Text<String> = Text {
+    expected: "the name of a field, such as \"X-Device\"",
+    pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
+    read: |text| match http::HeaderName::try_from(text) {
+        Ok(_) => Ok(text.to_ascii_lowercase()),
+        Err(_) => Err(None),
+    },
+};
 
-pub(super) fn cookie_name(value: &DeValue<'_>) -> Value<String> {
-    let name = text(value).ok().filter(|name| http::HeaderName::try_from(name).is_ok());
-    name.ok_or_else(|| "the name of a cookie, such as \"currency\"".into())
-}
+pub(super) const COOKIE_NAME: Text<String> = Text {
+    expected: "the name of a cookie, such as \"currency\"",
+    pattern: FIELD_NAME.pattern,
+    read: |text| match http::HeaderName::try_from(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(None),
+    },
+};
 
 /// An exact name, `*.` and a name, or `*`; in lower case, without a port.
-pub(super) fn host(value: &DeValue<'_>) -> Value<String> {
-    let host = value.as_str().unwrap_or_default().to_ascii_lowercase();
-    let name = host.strip_prefix("*.").unwrap_or(&host);
-    let good = crate::wire::authority::parse(name.as_bytes())
-        .is_some_and(|read| read.port.is_none() && !name.ends_with('.'));
-    if host == "*" || good {
-        Ok(host)
-    } else {
-        Err("a host, such as \"example.com\", \"*.example.com\" or \"*\" (no port)".into())
-    }
-}
+pub(super) const HOST: Text<String> = Text {
+    expected: "a host, such as \"example.com\", \"*.example.com\" or \"*\" (no port)",
+    pattern: concat!(
+        "^(\\*|(\\*\\.)?(",
+        addresses!(name),
+        "|",
+        addresses!(v4),
+        "|\\[",
+        addresses!(v6),
+        "\\]))$"
+    ),
+    read: |text| {
+        let host = text.to_ascii_lowercase();
+        let name = host.strip_prefix("*.").unwrap_or(&host);
+        let good = crate::wire::authority::parse(name.as_bytes())
+            .is_some_and(|read| read.port.is_none() && !name.ends_with('.'));
+        if host == "*" || good { Ok(host) } else { Err(None) }
+    },
+};
 
-pub(super) fn path_pattern(value: &DeValue<'_>) -> Value<String> {
-    let path = text(value).ok().filter(|text| text.starts_with('/') || text.starts_with('*'));
-    path.ok_or_else(|| "a path, such as \"/assets/*\"".into())
-}
+pub(super) const PATH_PATTERN: Text<String> = Text {
+    expected: "a path, such as \"/assets/*\"",
+    pattern: "^[/*]",
+    read: |text| {
+        if text.starts_with(['/', '*']) { Ok(text.to_owned()) } else { Err(None) }
+    },
+};

@@ -64,7 +64,7 @@ hosts = ['a.test']
         format!("edge.toml:7: server.limits.idle_timeout: {duration}"),
         "edge.toml:8: server.limits.write_timeout: expected a duration above 0".into(),
         "edge.toml:9: server.limits.head_size: expected a size with a unit, such as \"64KiB\" or \"10GiB\"".into(),
-        "edge.toml:10: server.limits.head_fields: expected at most 1024".into(),
+        "edge.toml:10: server.limits.head_fields: expected a whole number from 1 to 1024".into(),
         "edge.toml:11: sever: unknown key; did you mean `server`?".into(),
         "edge.toml:13: log.level: expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\", also for targets as in \"info,brim::upstream=debug\"".into(),
         "edge.toml:14: log.format: expected \"json\", \"combined\" or a template such as \"{client} {status}\"".into(),

@@ -2,6 +2,7 @@
 
 use super::values;
 use crate::config::Listener;
+use crate::config::kind::Text;
 use crate::config::section::{Found, FoundList, Section};
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -11,9 +12,9 @@ pub(super) fn listeners(
     section: &mut Section<'_>,
     trusted_proxies: &[IpNet],
 ) -> (Vec<Listener>, Option<SocketAddr>) {
-    let http = section.list_with_tables("http", plain, plain_table);
-    let https = section.list_with_tables("https", tls, tls_table);
-    let admin = section.found("admin", values::address);
+    let http = section.list_with_tables("http", PLAIN, plain_table);
+    let https = section.list_with_tables("https", TLS, tls_table);
+    let admin = section.found("admin", values::ADDRESS);
     check(section, http.as_ref(), https.as_ref(), admin.as_ref());
     for list in [&http, &https].into_iter().flatten().filter(|_| trusted_proxies.is_empty()) {
         for found in list.value.iter().filter(|found| found.value.proxy_protocol) {
@@ -28,17 +29,20 @@ pub(super) fn listeners(
     (all, admin.map(|found| found.value))
 }
 
-fn plain(value: &toml::de::DeValue<'_>) -> Result<Listener, String> {
-    values::address(value).map(|address| Listener::new(address, false))
-}
+const PLAIN: Text<Listener> = Text {
+    expected: values::ADDRESS.expected,
+    pattern: values::ADDRESS.pattern,
+    read: |text| (values::ADDRESS.read)(text).map(|address| Listener::new(address, false)),
+};
 
-fn tls(value: &toml::de::DeValue<'_>) -> Result<Listener, String> {
-    values::address(value).map(|address| Listener::new(address, true))
-}
+const TLS: Text<Listener> = Text {
+    read: |text| (values::ADDRESS.read)(text).map(|address| Listener::new(address, true)),
+    ..PLAIN
+};
 
 /// `{ address = "0.0.0.0:8080", proxy_protocol = true, h2c = true }`
 fn plain_table(mut section: Section<'_>) -> Option<Listener> {
-    let h2c = section.or("h2c", false, values::boolean);
+    let h2c = section.or("h2c", false, values::BOOLEAN);
     table(section, false).map(|listener| Listener { h2c, ..listener })
 }
 
@@ -48,8 +52,8 @@ fn tls_table(section: Section<'_>) -> Option<Listener> {
 }
 
 fn table(mut section: Section<'_>, tls: bool) -> Option<Listener> {
-    let address = section.required("address", values::address);
-    let proxy_protocol = section.or("proxy_protocol", false, values::boolean);
+    let address = section.required("address", values::ADDRESS);
+    let proxy_protocol = section.or("proxy_protocol", false, values::BOOLEAN);
     section.finish();
     address.map(|found| Listener { proxy_protocol, ..Listener::new(found.value, tls) })
 }

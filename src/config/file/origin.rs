@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Answers that a second origin is asked after, where nothing else is said.
+const FALLBACK_STATUSES: [u16; 4] = [500, 502, 503, 504];
+
 /// An origin as far as it could be read.
 pub(super) struct ReadOrigin {
     /// The table as a whole.
@@ -23,20 +26,23 @@ pub(super) struct ReadOrigin {
     parent: Option<Found<String>>,
     admin: Option<FoundList<OriginServer>>,
     fallback: Option<Found<String>>,
-    fallback_statuses: Option<FoundList<u16>>,
+    fallback_statuses: Vec<u16>,
+    /// Where they stand, if they do.
+    fallback_statuses_said: Option<Found<()>>,
     /// Nobody's parent, and without parents and a fallback so far.
     origin: Option<Origin>,
 }
 
 pub(super) fn origin(mut section: Section<'_>, folder: &Path) -> ReadOrigin {
-    let name = section.required("name", values::text);
-    let servers = section.required_list_with_tables("servers", values::server, server);
-    let balance = section.found("balance", values::balance);
-    let http2 = section.found("http2", values::http2);
-    let parent = section.found("parent", values::text);
-    let admin = section.list("admin", values::server);
-    let fallback = section.found("fallback", values::text);
-    let fallback_statuses = section.list("fallback_statuses", values::status);
+    let name = section.required("name", values::TEXT);
+    let servers = section.required_list_with_tables("servers", values::SERVER, server);
+    let balance = section.found("balance", values::BALANCE);
+    let http2 = section.found("http2", values::HTTP2);
+    let parent = section.found("parent", values::TEXT);
+    let admin = section.list("admin", values::SERVER);
+    let fallback = section.found("fallback", values::TEXT);
+    let (fallback_statuses, fallback_statuses_said) =
+        section.list_or_found("fallback_statuses", &FALLBACK_STATUSES, values::STATUS);
     let times = times(&mut section);
     let room = room(&mut section);
     let any_tls = check_servers(&section, servers.as_ref(), admin.as_ref());
@@ -69,13 +75,24 @@ pub(super) fn origin(mut section: Section<'_>, folder: &Path) -> ReadOrigin {
         queue_max: room.queue_max,
         queue_timeout: room.queue_timeout,
     });
-    ReadOrigin { place, name, balance, http2, parent, admin, fallback, fallback_statuses, origin }
+    ReadOrigin {
+        place,
+        name,
+        balance,
+        http2,
+        parent,
+        admin,
+        fallback,
+        fallback_statuses,
+        fallback_statuses_said,
+        origin,
+    }
 }
 
 /// `{ url = "http://127.0.0.1:3000", weight = 2 }`
 fn server(mut section: Section<'_>) -> Option<OriginServer> {
-    let server = section.required("url", values::server);
-    let weight = section.or("weight", 1, values::weight);
+    let server = section.required("url", values::SERVER);
+    let weight = section.or("weight", 1, values::WEIGHT);
     section.finish();
     server.map(|found| OriginServer { weight, ..found.value })
 }
@@ -123,9 +140,9 @@ struct Times {
 }
 
 fn times(section: &mut Section<'_>) -> Times {
-    let total = section.optional("total_timeout", values::duration_above_zero);
+    let total = section.optional("total_timeout", values::DURATION_ABOVE_ZERO);
     let mut part = |key, default| {
-        let found = section.found(key, values::duration_above_zero);
+        let found = section.found(key, values::DURATION_ABOVE_ZERO);
         let Some(found) = found else { return secs(default) };
         if total.is_some_and(|total| total < found.value) {
             section.warn(&found, "does nothing: `total_timeout` is shorter");
@@ -138,7 +155,7 @@ fn times(section: &mut Section<'_>) -> Times {
         response: part("response_timeout", 30),
         read: part("read_timeout", 30),
         total,
-        idle: section.or("idle_timeout", secs(60), values::duration_above_zero),
+        idle: section.or("idle_timeout", secs(60), values::DURATION_ABOVE_ZERO),
     }
 }
 
@@ -152,11 +169,11 @@ struct Room {
 }
 
 fn room(section: &mut Section<'_>) -> Room {
-    let retries = section.or("retries", 2, values::few);
-    let budget = section.found("retry_budget", values::percent);
-    let requests_max = section.or("requests", 4096, values::at_one_time_above_zero);
-    let queue_max = section.or("queue", 4096, values::at_one_time);
-    let queue_timeout = section.found("queue_timeout", values::duration_above_zero);
+    let retries = section.or("retries", 2, values::FEW);
+    let budget = section.found("retry_budget", values::PERCENT);
+    let requests_max = section.or("requests", 4096, values::AT_ONE_TIME_ABOVE_ZERO);
+    let queue_max = section.or("queue", 4096, values::AT_ONE_TIME);
+    let queue_timeout = section.found("queue_timeout", values::DURATION_ABOVE_ZERO);
     if let Some(budget) = budget.as_ref().filter(|budget| retries == 0 && budget.value > 0) {
         section.warn(budget, "does nothing with `retries = 0`");
     }
@@ -176,9 +193,9 @@ fn tls(mut section: Section<'_>, folder: &Path, any_tls: bool) -> OriginTls {
     if section.is_there() && !any_tls {
         section.warn(&section.place(), "does nothing: none of `servers` is https");
     }
-    let server_name = section.optional("server_name", values::server_name);
-    let verify = section.found("verify", values::boolean);
-    let unverified = verify.as_ref().filter(|verify| !verify.value);
+    let server_name = section.optional("server_name", values::SERVER_NAME);
+    let (verify, said) = section.or_found("verify", true, values::BOOLEAN);
+    let unverified = said.as_ref().filter(|_| !verify);
     if let Some(verify) = unverified {
         section.warn(verify, "whoever is in between can read and change what passes");
     }
@@ -195,12 +212,7 @@ fn tls(mut section: Section<'_>, folder: &Path, any_tls: bool) -> OriginTls {
     let client =
         cert.zip(key).map(|(cert, key)| ClientCertificate { cert: cert.value, key: key.value });
     section.finish();
-    OriginTls {
-        server_name,
-        verify: unverified.is_none(),
-        ca: ca.map(|found| found.value),
-        client: client.map(Arc::new),
-    }
+    OriginTls { server_name, verify, ca: ca.map(|found| found.value), client: client.map(Arc::new) }
 }
 
 /// The path of a file that has to be good already.
@@ -210,7 +222,7 @@ pub(super) fn pem_file(
     folder: &Path,
     check: impl Fn(&Path) -> Result<(), String>,
 ) -> Option<Found<PathBuf>> {
-    let mut found = section.found(key, values::path)?;
+    let mut found = section.found(key, values::PATH)?;
     found.value = folder.join(found.value);
     if let Err(message) = check(&found.value) {
         section.refuse(&found, message);
@@ -222,35 +234,36 @@ fn health(mut section: Section<'_>) -> Option<HealthCheck> {
     if !section.is_there() {
         return None;
     }
-    let path = section.required("path", values::request_path);
-    let host = section.optional("host", values::authority);
-    let interval = section.or("interval", secs(5), values::duration_above_zero);
-    let timeout = section.found("timeout", values::duration_above_zero);
-    if let Some(timeout) = timeout.as_ref().filter(|timeout| timeout.value > interval) {
-        section.warn(timeout, "longer than `interval`: checks of one server wait for each other");
+    let path = section.required("path", values::REQUEST_PATH);
+    let host = section.optional("host", values::AUTHORITY);
+    let interval = section.or("interval", secs(5), values::DURATION_ABOVE_ZERO);
+    let (timeout, timeout_said) =
+        section.or_found("timeout", secs(2).min(interval), values::DURATION_ABOVE_ZERO);
+    if let Some(said) = timeout_said.filter(|_| timeout > interval) {
+        section.warn(&said, "longer than `interval`: checks of one server wait for each other");
     }
-    let expect = section.list("expect", values::status);
-    if let Some(expect) = expect.as_ref().filter(|_| section.length("expect") == 0) {
-        section.refuse(expect, "expected at least one".to_owned());
+    let (expect, expect_said) = section.list_or_found("expect", &[200], values::STATUS);
+    if let Some(said) = expect_said.filter(|_| section.length("expect") == 0) {
+        section.refuse(&said, "expected at least one".to_owned());
     }
-    let healthy_after = section.or("healthy", 2, values::few_above_zero);
-    let unhealthy_after = section.or("unhealthy", 3, values::few_above_zero);
+    let healthy_after = section.or("healthy", 2, values::FEW_ABOVE_ZERO);
+    let unhealthy_after = section.or("unhealthy", 3, values::FEW_ABOVE_ZERO);
     section.finish();
     path.map(|path| HealthCheck {
         path: path.value,
         host,
         interval,
-        timeout: timeout.map_or(secs(2).min(interval), |found| found.value),
+        timeout,
         healthy_after,
         unhealthy_after,
-        expect: expect.map_or_else(|| vec![200], Found::values),
+        expect,
     })
 }
 
 fn ejection(mut section: Section<'_>) -> Ejection {
-    let failures = section.or("failures", 5, values::few);
-    let time = section.optional("time", values::duration_above_zero);
-    let time_max = section.found("time_max", values::duration_above_zero);
+    let failures = section.or("failures", 5, values::FEW);
+    let time = section.optional("time", values::DURATION_ABOVE_ZERO);
+    let time_max = section.found("time_max", values::DURATION_ABOVE_ZERO);
     if let (Some(time), Some(time_max)) = (time, &time_max)
         && time_max.value < time
     {

@@ -26,11 +26,11 @@ pub(super) fn certificates(sections: Vec<Section<'_>>, folder: &Path) -> Vec<Rea
 
 fn certificate(mut section: Section<'_>, folder: &Path, now: SystemTime) -> ReadCertificate {
     let place = section.place();
-    let names = section.list("self_signed", values::certificate_name);
-    let (cert, key) = match &names {
-        Some(_) => (section.found("cert", values::path), section.found("key", values::path)),
-        None => (section.required("cert", values::path), section.required("key", values::path)),
-    };
+    let names = section.list("self_signed", values::CERTIFICATE_NAME);
+    let (cert, key) = (section.found("cert", values::PATH), section.found("key", values::PATH));
+    for key in ["cert", "key"].into_iter().filter(|key| names.is_none() && !section.has(key)) {
+        section.missing(key);
+    }
     let mut certificate = None;
     if let Some(names) = &names {
         for other in [&cert, &key].into_iter().flatten() {
@@ -98,43 +98,42 @@ fn warn_of_its_days<T>(
 
 /// `[server.tls]`
 pub(super) fn tls(mut section: Section<'_>, folder: &Path) -> Tls {
-    let has_tls12 = section.or("min_version", true, values::allows_tls12);
+    let has_tls12 = section.or("min_version", true, values::ALLOWS_TLS12);
     let ca = pem_file(&mut section, "client_ca", folder, |path| pem::certificates(path).map(drop));
-    let is_required = section.found("client_auth", values::is_required);
-    if let (Some(found), false) = (&is_required, section.has("client_ca")) {
+    let (is_required, said) = section.or_found("client_auth", true, values::IS_REQUIRED);
+    if let (Some(found), false) = (&said, section.has("client_ca")) {
         let message = "needs `client_ca`: who may have signed the certificates of clients";
         section.refuse(found, message.to_owned());
     }
     section.finish();
-    let client_auth = ca.map(|ca| ClientAuth {
-        ca: ca.value,
-        is_required: is_required.is_none_or(|found| found.value),
-    });
+    let client_auth = ca.map(|ca| ClientAuth { ca: ca.value, is_required });
     Tls { has_tls12, client_auth }
 }
 
 /// `"365d"`, or a table.
 pub(super) fn hsts(section: &mut Section<'_>) -> Option<Hsts> {
-    if !section.is_table("hsts") {
-        let max_age = section.found("hsts", values::hsts_age)?;
+    let alone = |section: &Section<'_>, max_age: Found<Duration>| {
         warn_of_forgetting(section, &max_age);
-        return Some(Hsts::new(max_age.value, false, false));
-    }
-    let mut table = section.section("hsts");
-    let max_age = table.required("max_age", values::hsts_age);
+        Hsts::new(max_age.value, false, false)
+    };
+    section.found_or_table("hsts", values::HSTS_AGE, alone, hsts_table)
+}
+
+fn hsts_table(mut table: Section<'_>) -> Option<Hsts> {
+    let max_age = table.required("max_age", values::HSTS_AGE);
     if let Some(max_age) = &max_age {
         warn_of_forgetting(&table, max_age);
     }
-    let include_subdomains = table.or("include_subdomains", false, values::boolean);
-    let preload = table.found("preload", values::boolean).filter(|found| found.value);
+    let include_subdomains = table.or("include_subdomains", false, values::BOOLEAN);
+    let (preload, said) = table.or_found("preload", false, values::BOOLEAN);
     let is_long = max_age.as_ref().is_none_or(|found| found.value.as_secs() >= 365 * 86400);
-    if let Some(preload) = preload.as_ref().filter(|_| !(include_subdomains && is_long)) {
+    if let Some(said) = said.filter(|_| preload && !(include_subdomains && is_long)) {
         let message = "lists that browsers come with take only a `max_age` of at least 365d with \
                        `include_subdomains = true`";
-        table.warn(preload, message);
+        table.warn(&said, message);
     }
     table.finish();
-    max_age.map(|found| Hsts::new(found.value, include_subdomains, preload.is_some()))
+    max_age.map(|found| Hsts::new(found.value, include_subdomains, preload))
 }
 
 fn warn_of_forgetting(section: &Section<'_>, max_age: &Found<Duration>) {

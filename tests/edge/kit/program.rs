@@ -144,8 +144,14 @@ impl Brim {
 
     /// `brim demo` on a free port.
     pub(crate) fn demo(arguments: &[&str]) -> Self {
+        Self::demo_with(arguments, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn demo_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self::spawn(folder, &[&["demo", "--listen", "127.0.0.1:0"], arguments].concat(), &[])
+        let arguments = [&["demo", "--listen", "127.0.0.1:0"], arguments].concat();
+        Self::spawn(folder, &arguments, environment)
     }
 
     /// An edge whose output is read up to the address it names, and no further.

@@ -8,9 +8,6 @@ use crate::config::{Balance, Fallback, Http2, Origin};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Answers that a second origin is asked after, where nothing else is said.
-const FALLBACK_STATUSES: [u16; 4] = [500, 502, 503, 504];
-
 /// Positions of the origins that one of them names.
 struct Links {
     parent: Option<usize>,
@@ -33,7 +30,6 @@ pub(in crate::config::file) fn joined(
     let with_links = |(position, read): (usize, ReadOrigin)| {
         let origin = read.origin?;
         let is_parent = is_parent(position);
-        let statuses = read.fallback_statuses.map(Found::values);
         Some(Arc::new(Origin {
             // Each object has one home among parents.
             balance: match read.balance {
@@ -43,10 +39,9 @@ pub(in crate::config::file) fn joined(
             parent: links[position].parent,
             is_parent,
             admin: read.admin.map_or_else(Vec::new, Found::values),
-            fallback: links[position].fallback.map(|origin| Fallback {
-                origin,
-                statuses: statuses.unwrap_or_else(|| FALLBACK_STATUSES.to_vec()),
-            }),
+            fallback: links[position]
+                .fallback
+                .map(|origin| Fallback { origin, statuses: read.fallback_statuses }),
             ..origin
         }))
     };
@@ -131,7 +126,7 @@ fn way_back(links: &[Links], start: usize, next: usize) -> Option<Vec<usize>> {
 }
 
 fn check_fallback(report: &Report<'_>, read: &ReadOrigin) {
-    if let (Some(statuses), None) = (&read.fallback_statuses, &read.fallback) {
+    if let (Some(statuses), None) = (&read.fallback_statuses_said, &read.fallback) {
         report.warn(statuses, "does nothing without `fallback`");
     }
 }

@@ -170,11 +170,13 @@ impl AccessLog {
         let mut line = LINE.take();
         line.clear();
         line::write(&mut line, &settings.format, record);
-        if !queue.put(&line) {
-            // It was finished between the look at the settings and now.
-            if let Some(queue) = &self.shared.settings.load().queue {
-                queue.put(&line);
-            }
+        // It may have been finished between the look at the settings and now.
+        let is_taken = queue.put(&line) || {
+            let next = self.shared.settings.load();
+            next.queue.as_ref().is_none_or(|queue| queue.put(&line))
+        };
+        if !is_taken {
+            self.metrics.access_log_dropped(1);
         }
         if line.capacity() <= LINE_BYTES_USUAL {
             LINE.set(line);
@@ -229,3 +231,6 @@ impl Drop for Recording<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

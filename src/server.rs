@@ -3,8 +3,8 @@
 //! Sockets are bound before Pingora's services start, because a service that cannot bind would
 //! leave a process that is alive and deaf. The services listen to our own shutdown signal instead
 //! of Pingora's, because Pingora waits a fixed time after it and then drops what still runs; ours
-//! ends when the last request has, or when its time is over. The operator's listener is stopped by
-//! Pingora's signal, which comes after that, and nobody waits for its connections. `upgrading` has
+//! ends when the last request has, or when its time is over. The operator's listener is stopped after
+//! that, and nobody waits for its connections. `upgrading` has
 //! another process take over, `reload` another configuration.
 
 mod channel;
@@ -298,6 +298,9 @@ impl Brim {
             let (within, disk) = (self.takeover_timeout, self.disk.clone());
             let heritage = Heritage::new(program, within, sockets, engine, disk);
             upgrading.heritage = Some(Arc::new(heritage));
+        } else {
+            // A copy would keep a listener open beyond its service.
+            drop(sockets);
         }
         let signals = Signals {
             ready: Mutex::new(Some(Box::new(ready))),
@@ -483,19 +486,23 @@ impl Signals {
         tracing::info!("shutting down: no new connections, waiting for running requests");
         notify::stopping();
         self.upgrading.call_off();
+        self.upgrading.close_sockets();
         self.ends.shutdown.send_replace(true);
         self.ends.stop.send_replace(true);
         self.ends.leave.send_replace(true);
         self.running.close();
     }
 
-    /// Another process accepts; requests that are on their way on connections that are open are taken
-    /// for a moment.
-    async fn hand_over(&self, successor: &Successor) {
+    /// Another process accepts: this one does not any more.
+    fn step_back(&self, successor: &Successor) {
         notify::main_process(successor.pid);
         self.ends.stop.send_replace(true);
         self.ends.handed_over.send_replace(true);
         self.upgrading.close_sockets();
+    }
+
+    /// Requests that are on their way on connections that are open are taken for a moment.
+    async fn hand_over(&self, successor: &Successor) {
         self.running.close();
         let lingers = tokio::time::sleep(LINGERS_FOR.min(*self.shutdown_timeout.borrow()));
         tokio::select! {
@@ -520,7 +527,7 @@ impl ShutdownSignalWatch for Signals {
             }
         };
         self.open().await;
-        let mut taken_over = pin!(self.upgrading.taken_over(upgrade));
+        let mut taken_over = pin!(self.upgrading.taken_over(upgrade, |to| self.step_back(to)));
         let successor = loop {
             tokio::select! {
                 _ = term.recv() => break None,

@@ -156,3 +156,105 @@ fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     // Nothing that is written into memory fails.
     let _ = out.write_fmt(text);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access_log::Sent;
+    use crate::outcome::{Forward, Outcome, Tier};
+    use crate::trace::Trail;
+    use crate::wire::HeadLimits;
+    use crate::wire::request::{Parser, RequestHead};
+    use bytes::BytesMut;
+    use std::net::Ipv4Addr;
+    use std::time::UNIX_EPOCH;
+
+    const REQUEST: &[u8] = b"GET /a?b=\"1\" HTTP/1.1\r\nHost: a.test\r\nX-Request-Id: the-id\r\n\
+        Referer: http://b.test/\\\r\nUser-Agent: \"x\" \xff\t{}\r\n\
+        traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n";
+
+    fn head() -> RequestHead {
+        let head = Parser::default().next(&mut BytesMut::from(REQUEST), &HeadLimits::default());
+        head.expect("good").expect("whole")
+    }
+
+    /// What is written of a request that has everything, and of one that has nothing.
+    fn written(format: &str) -> [String; 2] {
+        let format = crate::config::check(
+            &format!(
+                "[log]\nformat = '{format}'\n[[origin]]\nname = 'o'\nservers = ['http://o']\n\
+                 [[site]]\nhosts = ['*']\norigin = 'o'\n"
+            ),
+            "test",
+            std::path::Path::new(""),
+        );
+        let format = format.settings.expect("good").log.format;
+        let now = UNIX_EPOCH + Duration::from_millis(1_790_000_000_042);
+        let head = head();
+        let trail = Trail::new(&head, true, now, None);
+        let client = Ipv4Addr::new(192, 0, 2, 7).into();
+        let mut all = Record::new(now, client, Some((&head, &trail)));
+        all.status = 200;
+        all.outcome = Outcome::Pass(Forward::Bypass);
+        all.tier = Some(Tier::Disk);
+        all.detail = Some("a \"detail\"");
+        all.sent = Sent { bytes: 1234, head_bytes: 234, first: None };
+        all.duration = Some(Duration::from_micros(12_345));
+        all.origin_duration = Some(Duration::from_micros(2));
+        let mut nothing = Record::new(now, client, None);
+        nothing.duration = Some(Duration::ZERO);
+        [all, nothing].map(|record| {
+            let mut out = Vec::new();
+            write(&mut out, &format, &record);
+            String::from_utf8(out).expect("text")
+        })
+    }
+
+    #[test]
+    fn json_is_one_object_a_line_without_what_is_not_known() {
+        let [all, nothing] = written("json");
+        assert_eq!(
+            all,
+            "{\"time\":\"2026-09-21T14:13:20.042Z\",\"client\":\"192.0.2.7\",\
+             \"protocol\":\"HTTP/1.1\",\"method\":\"GET\",\"host\":\"a.test\",\
+             \"target\":\"/a?b=\\\"1\\\"\",\"status\":200,\"bytes\":1234,\"duration_ms\":12.345,\
+             \"origin_ms\":0.002,\"outcome\":\"pass\",\"reason\":\"bypass\",\"tier\":\"disk\",\
+             \"detail\":\"a \\\"detail\\\"\",\"user_agent\":\"\\\"x\\\" \u{fffd}\\t{}\",\
+             \"referer\":\"http://b.test/\\\\\",\"request_id\":\"the-id\",\
+             \"trace_id\":\"0af7651916cd43dd8448eb211c80319c\"}\n"
+        );
+        assert_eq!(
+            nothing,
+            "{\"time\":\"2026-09-21T14:13:20.042Z\",\"client\":\"192.0.2.7\",\"status\":0,\
+             \"bytes\":0,\"duration_ms\":0.000,\"outcome\":\"error\",\"reason\":\"cut_off\"}\n"
+        );
+        for line in [all, nothing] {
+            serde_json::from_str::<serde_json::Value>(&line).expect("JSON");
+        }
+    }
+
+    #[test]
+    fn combined_is_what_other_servers_write() {
+        let [all, nothing] = written("combined");
+        assert_eq!(
+            all,
+            "192.0.2.7 - - [21/Sep/2026:14:13:20 +0000] \"GET /a?b=\\x221\\x22 HTTP/1.1\" 200 1000 \
+             \"http://b.test/\\x5C\" \"\\x22x\\x22 \\xFF\\x09{}\"\n"
+        );
+        assert_eq!(nothing, "192.0.2.7 - - [21/Sep/2026:14:13:20 +0000] \"-\" 000 0 \"-\" \"-\"\n");
+    }
+
+    #[test]
+    fn a_template_is_filled_in_and_what_is_not_known_is_a_dash() {
+        let [all, nothing] = written(
+            "{{{client}}} {method} {host}{target} {status} {outcome}/{reason} {tier} {bytes} \
+             {first_byte_ms} {duration_ms} {request_id} {field:Referer} {field:cookie}",
+        );
+        assert_eq!(
+            all,
+            "{192.0.2.7} GET a.test/a?b=\\x221\\x22 200 pass/bypass disk 1234 - 12.345 the-id \
+             http://b.test/\\x5C -\n"
+        );
+        assert_eq!(nothing, "{192.0.2.7} - -- 0 error/cut_off - 0 - 0.000 - - -\n");
+    }
+}

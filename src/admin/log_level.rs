@@ -35,8 +35,7 @@ pub(super) fn set(query: Option<&str>, body: &[u8]) -> Answer {
             if !error_log::set_levels(levels) {
                 return Answer::error(503, "there is no error log to change");
             }
-            // Whatever the level is, so that the log tells why it says more, or less, from here on.
-            tracing::error!(level = told, "the level of the error log was changed by the operator");
+            tracing::warn!(level = told, "the level of the error log was changed by the operator");
             shown()
         }
         Err(message) => Answer::error(400, &message),

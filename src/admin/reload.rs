@@ -70,10 +70,12 @@ impl Reloads {
         let _ = self.0.try_send(Wish::Signal);
     }
 
-    async fn ask(&self) -> Option<Told> {
+    async fn ask(&self) -> Result<Told, Answer> {
         let (sender, told) = oneshot::channel();
-        self.0.send(Wish::Operator(sender)).await.ok()?;
-        told.await.ok()
+        let has_gone = |_| Answer::error(409, "this edge has no configuration file to read again");
+        self.0.send(Wish::Operator(sender)).await.map_err(has_gone)?;
+        let broke_off = |_| Answer::error(500, "the reload broke off; the edge's log tells why");
+        told.await.map_err(broke_off)
     }
 }
 
@@ -82,9 +84,9 @@ pub(super) async fn reload(reloads: &Reloads, query: Option<&str>) -> Answer {
         return Answer::error(400, &message);
     }
     match timeout(DONE_WITHIN, reloads.ask()).await {
-        Ok(Some(Ok(reloaded))) => Answer::json(200, &reloaded),
-        Ok(Some(Err(refused))) => Answer::json(422, &refused),
-        Ok(None) => Answer::error(409, "this edge has no configuration file to read again"),
+        Ok(Ok(Ok(reloaded))) => Answer::json(200, &reloaded),
+        Ok(Ok(Err(refused))) => Answer::json(422, &refused),
+        Ok(Err(answer)) => answer,
         Err(_) => {
             let message = format!("not done within {} s; the log tells", DONE_WITHIN.as_secs());
             Answer::error(504, &message)

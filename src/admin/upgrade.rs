@@ -40,6 +40,6 @@ pub(super) async fn upgrade(upgrades: Option<&mpsc::Sender<Asking>>) -> Answer {
         Some(Err(NotUpgraded::UnderWay(why))) => Answer::error(409, why),
         Some(Err(NotUpgraded::Impossible(why))) => Answer::error(501, why),
         Some(Err(NotUpgraded::Failed(why))) => Answer::error(500, &why),
-        None => Answer::error(503, "the process is starting or ending"),
+        None => Answer::error(503, "another process has taken over, or this one is ending"),
     }
 }

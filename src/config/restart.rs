@@ -1,6 +1,7 @@
 //! What a running process cannot change: all of it stands here.
 
-use super::{Listener, Settings};
+use super::{ADMIN, Listener, Settings};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Puts what is running in the place of what only a restart changes. The keys where that makes a
@@ -9,7 +10,10 @@ pub fn keep_what_needs_restart(running: &Settings, next: &mut Settings) -> Vec<S
     let mut kept = Kept(Vec::new());
     kept.listeners(running, next);
     let (own, new) = (&running.server, &mut next.server);
-    kept.keep("server.admin", &own.admin, &mut new.admin);
+    // Where it is at its default, that is as good as said.
+    if own.admin.unwrap_or(ADMIN) != new.admin.unwrap_or(ADMIN) {
+        kept.keep("server.admin", &own.admin, &mut new.admin);
+    }
     kept.keep("server.admin_token_file", &own.admin_token_file, &mut new.admin_token_file);
     kept.keep("server.threads", &own.threads, &mut new.threads);
     let (takeover, next_takeover) = (&own.takeover_timeout, &mut new.takeover_timeout);
@@ -33,19 +37,24 @@ impl Kept {
 
     /// Sockets stay. What is spoken through them may change.
     fn listeners(&mut self, running: &Settings, next: &mut Settings) {
-        let places = |settings: &Settings, tls: bool| -> Vec<_> {
-            let listeners = settings.server.listeners.iter();
-            listeners.filter(|one| one.tls == tls).map(|one| one.address).collect()
+        let mut new = next.server.listeners.clone();
+        let same = |own: &Listener| {
+            let is_same = |one: &Listener| (one.address, one.tls) == (own.address, own.tls);
+            new.iter().position(is_same).map(|place| new.remove(place))
         };
-        let mut stay = true;
+        let in_order: Option<Vec<_>> = running.server.listeners.iter().map(same).collect();
+        if let Some(in_order) = in_order.filter(|_| new.is_empty()) {
+            next.server.listeners = in_order;
+            return;
+        }
         for (key, tls) in [("server.http", false), ("server.https", true)] {
-            if places(running, tls) != places(next, tls) {
-                stay = false;
+            let places = |settings: &Settings| -> BTreeSet<_> {
+                let listeners = settings.server.listeners.iter();
+                listeners.filter(|one| one.tls == tls).map(|one| one.address).collect()
+            };
+            if places(running) != places(next) {
                 self.0.push(key.to_owned());
             }
-        }
-        if stay {
-            return;
         }
         next.server.listeners.clone_from(&running.server.listeners);
         let has = |speaks: fn(&Listener) -> bool| running.server.listeners.iter().any(speaks);
@@ -126,9 +135,14 @@ mod tests {
 
     #[test]
     fn what_is_spoken_through_a_socket_changes_without_a_restart() {
-        let running = settings("http = ['127.0.0.1:81']", "");
-        let mut next = settings("http = [{ address = '127.0.0.1:81', h2c = true }]", "");
+        let running = settings("http = ['127.0.0.1:81', '127.0.0.1:82']", "");
+        let lines = "http = ['127.0.0.1:82', { address = '127.0.0.1:81', h2c = true }]\n\
+                     admin = '127.0.0.1:9180'";
+        let mut next = settings(lines, "");
         assert_eq!(keep_what_needs_restart(&running, &mut next), [""; 0]);
-        assert!(next.server.listeners[0].h2c);
+        // Sockets are known by their places in the list.
+        let listeners = &next.server.listeners;
+        assert_eq!(listeners[0].address, running.server.listeners[0].address);
+        assert_eq!((listeners[0].h2c, listeners[1].h2c), (true, false));
     }
 }

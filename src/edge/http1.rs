@@ -72,12 +72,12 @@ impl<W: AsyncWrite + Unpin + Send> Sink for Http1Reply<'_, W> {
 
 impl<W: AsyncWrite + Unpin + Send> Reply for Http1Reply<'_, W> {
     async fn interim(&mut self, head: &[u8]) -> Result<(), WriteError> {
-        self.head_bytes += head.len() as u64;
         self.writer.write(&[head]).await
     }
 
     fn begin(&mut self, head: Vec<u8>, framing: Framing) {
-        self.head_bytes += head.len() as u64;
+        // Whatever went out before it was a head, too.
+        self.head_bytes = self.writer.sent_bytes + head.len() as u64;
         self.pending = head;
         self.encoding = Encoding::from(framing);
     }

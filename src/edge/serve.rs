@@ -139,6 +139,8 @@ impl Exchange<'_> {
         reply: &mut impl Reply,
         record: &mut Record<'_>,
     ) -> Result<Waited, WriteError> {
+        // Whatever was found before could not be read.
+        record.tier = None;
         let began = Instant::now();
         let verdict = loop {
             let told = tokio::select! {

@@ -54,9 +54,12 @@ impl Engine {
 
     /// From here on it is in force for everybody who asks for it.
     pub fn adopt(self: &Arc<Self>, next: &Arc<Configured>) {
-        let before = self.current.send_replace(next.clone());
+        // Before anybody purges without them: a fill that begins from here on and may ask them is not
+        // kept, and one that has begun is older than the purge.
+        let left = self.configured().parents.leave(&next.parents);
+        self.current.send_replace(next.clone());
         next.upstream.is_in_force();
-        self.have_left(&before.parents, &next.parents);
+        self.tell_of_left(&left);
     }
 
     /// There may be so many fills at one time; before, there were so many.

@@ -84,11 +84,11 @@ impl Heir {
         self.confirmed.send_modify(|confirmed| *confirmed = number.max(*confirmed));
     }
 
-    fn note(&self, key: &[u8]) {
+    fn note(&self, forgotten: Forgotten) {
         let mut news = self.lock();
         news.number += 1;
         if news.waiting.len() < WAITING_MAX {
-            news.waiting.push_back(Forgotten::Key(key.into()));
+            news.waiting.push_back(forgotten);
         } else {
             news.waiting.clear();
             news.waiting.push_back(Forgotten::Everything);
@@ -122,9 +122,9 @@ impl Handover {
     }
 
     /// Something was made out of date here.
-    pub(super) fn note(&self, key: &[u8]) {
+    pub(super) fn note(&self, forgotten: impl FnOnce() -> Forgotten) {
         if let Some(heir) = &*self.heir() {
-            heir.note(key);
+            heir.note(forgotten());
         }
     }
 
@@ -189,6 +189,8 @@ impl Engine {
                 self.last_purge.fetch_max(number, Ordering::AcqRel);
             }
         }
+        // Where there have been several upgrades in a short time, it is somebody else's again.
+        self.handover.note(|| forgotten.clone());
         self.invalidations_written(&self.configured()).await;
     }
 }
@@ -197,15 +199,19 @@ impl Engine {
 mod tests {
     use super::*;
 
+    fn key(key: &[u8]) -> Forgotten {
+        Forgotten::Key(key.into())
+    }
+
     #[test]
     fn the_heir_is_told_each_key_under_its_number() {
         let heir = Heir::default();
-        heir.note(b"a");
-        heir.note(b"b");
-        assert_eq!(heir.next(), Some((1, Forgotten::Key(b"a"[..].into()))));
-        heir.note(b"c");
-        assert_eq!(heir.next(), Some((2, Forgotten::Key(b"b"[..].into()))));
-        assert_eq!(heir.next(), Some((3, Forgotten::Key(b"c"[..].into()))));
+        heir.note(key(b"a"));
+        heir.note(key(b"b"));
+        assert_eq!(heir.next(), Some((1, key(b"a"))));
+        heir.note(key(b"c"));
+        assert_eq!(heir.next(), Some((2, key(b"b"))));
+        assert_eq!(heir.next(), Some((3, key(b"c"))));
         heir.end();
         assert_eq!(heir.next(), None);
     }
@@ -214,7 +220,7 @@ mod tests {
     fn what_nobody_takes_becomes_everything_and_is_bounded() {
         let heir = Heir::default();
         for _ in 0..=WAITING_MAX {
-            heir.note(b"a");
+            heir.note(key(b"a"));
         }
         assert_eq!(heir.next(), Some((WAITING_MAX as u64 + 1, Forgotten::Everything)));
     }

@@ -362,7 +362,8 @@ impl Engine {
             rest: of.rest,
             is_private: of.is_private,
             is_signed: signed::signed(request.head).is_some(),
-            forbids_storing: request.demands.no_store,
+            forbids_storing: request.demands.no_store
+                || request.configured.parents.have_some_left(),
             errand: request.trail.errand(),
             _place: place,
         }

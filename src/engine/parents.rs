@@ -6,6 +6,7 @@
 //! Without one an edge forgets it, as it forgets what it has in memory: it may then be given by a
 //! parent what was purged while nobody reached that.
 
+mod accounts;
 mod debts;
 mod known;
 
@@ -15,18 +16,20 @@ use crate::config::Site;
 use crate::rules::key::Key;
 use crate::rules::purging::{Shares, Wish};
 use crate::survive;
-use crate::upstream::{HOPS_MAX, ParentDoor, PurgeWay, Upstream};
+use crate::upstream::PurgeWay;
+use accounts::{Asking, Debtor, Left};
 use bytes::Bytes;
 use debts::{Debt, Debts, everything};
 use known::Known;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+
+pub(super) use accounts::Parents;
 
 /// So long a purge waits for parents that are well, as far as is known.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
@@ -34,8 +37,6 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
 const LATE_WITHIN: Duration = Duration::from_secs(1);
 /// Of each tier further up, so that its answer is here before the patience below is over.
 const LESS_PER_HOP: Duration = Duration::from_secs(1);
-/// Purges that are brought to one parent at one time: its listener has few places.
-const AT_ONE_TIME: usize = 8;
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// After so many purges, what is owed is noted again, before it is among the oldest notes.
@@ -45,11 +46,6 @@ const LOOKED_FOR_EVERY: Duration = Duration::from_secs(10);
 /// Of what a parent says is wrong.
 const ERROR_BYTES_MAX: usize = 300;
 
-/// All doors of parents that a configuration names, and what is owed at each.
-pub(super) struct Parents {
-    debtors: Vec<Arc<Debtor>>,
-}
-
 /// What is kept of all purges.
 #[derive(Default)]
 pub(super) struct Bookkeeping {
@@ -57,45 +53,6 @@ pub(super) struct Bookkeeping {
     paid: watch::Sender<u64>,
     noted: AtomicU64,
     known: Mutex<Known>,
-}
-
-/// A parent, under whatever names the configuration has for it.
-struct Debtor {
-    url: String,
-    doors: Vec<ParentDoor>,
-    /// Those that lead there.
-    origins: Vec<usize>,
-    account: Arc<Account>,
-}
-
-/// What stays of it where another configuration names it, too.
-struct Account {
-    places: Semaphore,
-    state: Mutex<State>,
-    wake: Notify,
-}
-
-#[derive(Default)]
-struct State {
-    debts: Debts,
-    /// Somebody sees to it that they are paid.
-    has_worker: bool,
-    /// It has not acknowledged something when it was asked.
-    is_late: bool,
-    /// Purges that it is being asked for, and whether it is asked for nothing else until they have
-    /// ended.
-    asking: usize,
-    is_shut: bool,
-    /// The newest debt when they were noted, and whether there were any.
-    noted: u64,
-    is_noted: bool,
-    /// It is no parent any more: nobody waits for it.
-    has_left: bool,
-}
-
-/// A parent is being asked.
-struct Asking {
-    debtor: Arc<Debtor>,
 }
 
 /// A parent's receipt, as far as it is of interest.
@@ -125,42 +82,6 @@ struct Owed {
     purges: Vec<Debt>,
 }
 
-impl Parents {
-    pub(super) fn of(upstream: &Upstream) -> Self {
-        Self { debtors: Vec::new() }.next(upstream)
-    }
-
-    /// Those of another configuration. What is known of those that it names, too, is one thing.
-    pub(super) fn next(&self, upstream: &Upstream) -> Self {
-        let mut by_url = BTreeMap::<_, Vec<_>>::new();
-        for door in upstream.doors() {
-            by_url.entry(door.url.clone()).or_default().push(door);
-        }
-        let debtor = |(url, doors): (String, Vec<ParentDoor>)| {
-            let origins = doors.iter().flat_map(|door| door.origins.iter().copied());
-            let origins = origins.collect::<BTreeSet<_>>().into_iter().collect();
-            let account = match self.at(&url) {
-                Some(debtor) => debtor.account.clone(),
-                None => Arc::new(Account {
-                    places: Semaphore::new(AT_ONE_TIME),
-                    state: Mutex::default(),
-                    wake: Notify::new(),
-                }),
-            };
-            Arc::new(Debtor { url, doors, origins, account })
-        };
-        Self { debtors: by_url.into_iter().map(debtor).collect() }
-    }
-
-    fn owe(&self, id: &str) -> bool {
-        self.debtors.iter().any(|debtor| debtor.lock().debts.has(id))
-    }
-
-    fn at(&self, url: &str) -> Option<&Arc<Debtor>> {
-        self.debtors.iter().find(|debtor| debtor.url == url)
-    }
-}
-
 impl NotYet {
     fn unanswered(why: String) -> Self {
         Self { why, status: None }
@@ -183,44 +104,6 @@ impl NotYet {
     }
 }
 
-impl Asking {
-    fn begin(debtor: &Arc<Debtor>) -> Self {
-        debtor.lock().asking += 1;
-        Self { debtor: debtor.clone() }
-    }
-}
-
-impl Drop for Asking {
-    fn drop(&mut self) {
-        let mut state = self.debtor.lock();
-        state.asking -= 1;
-        state.is_shut &= state.asking > 0;
-        self.debtor.keep_out(&state);
-    }
-}
-
-impl Debtor {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.account.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// In force for everybody who asks afterwards.
-    fn keep_out(&self, state: &State) {
-        if state.has_left {
-            return;
-        }
-        let is_owed = state.debts.has_wishes() || state.is_late && state.debts.count() > 0;
-        self.doors.iter().for_each(|door| door.keep_out(state.is_shut || is_owed));
-    }
-
-    fn patience(&self, hops: u32) -> Duration {
-        match self.lock().debts.count() {
-            0 => ACKNOWLEDGED_WITHIN.saturating_sub(LESS_PER_HOP * hops.min(HOPS_MAX)),
-            _ => LATE_WITHIN,
-        }
-    }
-}
-
 impl Configured {
     /// Whether a purge would be brought to parents.
     pub fn has_parents_for(&self, shares: &Shares) -> bool {
@@ -230,20 +113,13 @@ impl Configured {
 }
 
 impl Engine {
-    /// Who is not among the next ones owes nothing any more. Should it be a parent again, it may have
-    /// whatever was purged meanwhile, and before that, too.
-    pub(super) fn have_left(&self, before: &Parents, next: &Parents) {
-        for debtor in before.debtors.iter().filter(|debtor| next.at(&debtor.url).is_none()) {
-            let mut state = debtor.lock();
-            state.has_left = true;
-            let newest = state.debts.last_number();
-            let ids = state.debts.pay_up_to(newest).unwrap_or_default();
-            drop(state);
-            debtor.account.wake.notify_one();
-            for receipt in
-                ids.iter().filter_map(|id| self.tell_receipt(id, &OfParent::left(&debtor.url)))
-            {
-                self.note_down(&receipt);
+    /// Those who have left owe nothing any more.
+    pub(super) fn tell_of_left(&self, left: &[Left]) {
+        for Left { url, ids } in left {
+            for id in ids {
+                if let Some(receipt) = self.tell_receipt(id, &OfParent::left(url)) {
+                    self.note_down(&receipt);
+                }
             }
         }
         self.count_owed();

@@ -1,6 +1,7 @@
 //! Making things forgotten: what is stored, and what was already on its way.
 
 use super::body::Body;
+use super::handover::Forgotten;
 use super::in_flight::{Fill, Need, Wanted};
 use super::ledger::Claim;
 use super::object::{Head, HeadParts, Object};
@@ -65,7 +66,7 @@ impl Engine {
         self.in_flight.doom(key.as_bytes(), || {
             self.store.remove(key.as_bytes());
         });
-        self.handover.note(key.as_bytes());
+        self.handover.note(|| Forgotten::Key(key.as_bytes().into()));
     }
 
     /// Waits until what was invalidated before cannot come back by the end of this process, nor from

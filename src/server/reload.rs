@@ -7,6 +7,7 @@ use crate::admin::reload::{Refused, Reloaded, Told, Wish};
 use crate::config::{self, Document, Settings, Watched};
 use crate::edge::Door;
 use crate::error_log;
+use crate::survive;
 use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
@@ -76,7 +77,7 @@ impl Reloader {
                 _ = looks.tick() => {
                     let is_wished = self.door.settings().server.reload_on_change;
                     if is_wished && self.file.watched.is_due() {
-                        drop(self.reload("a change of the file"));
+                        survive::caught(async { self.reload("a change of the file") }).await;
                     }
                     continue;
                 }
@@ -84,13 +85,16 @@ impl Reloader {
             match wish {
                 None => return,
                 Some(Wish::Signal) => {
-                    drop(self.reload("SIGHUP"));
+                    survive::caught(async { self.reload("SIGHUP") }).await;
                     // Whatever moved the file away says so by this signal.
                     self.log.reopen();
                 }
                 Some(Wish::Operator(waits)) => {
-                    // Whoever has gone finds it in the log.
-                    let _ = waits.send(self.reload("the operator"));
+                    if let Some(told) = survive::caught(async { self.reload("the operator") }).await
+                    {
+                        // Whoever has gone finds it in the log.
+                        let _ = waits.send(told);
+                    }
                 }
             }
         }

@@ -30,8 +30,12 @@ impl Upgrading {
         signal(SignalKind::user_defined2())
     }
 
-    /// Ends when another process has taken over.
-    pub(super) async fn taken_over(&self, mut signal: Signal) -> Successor {
+    /// Ends when another process has taken over. Whoever has asked for it is told after `step_back`.
+    pub(super) async fn taken_over(
+        &self,
+        mut signal: Signal,
+        step_back: impl Fn(&Successor),
+    ) -> Successor {
         let mut asked = self.asked.lock().await;
         loop {
             let asking = tokio::select! {
@@ -58,6 +62,7 @@ impl Upgrading {
                     let version = version.clone();
                     tracing::info!(pid, version, "a new process has taken over");
                     heritage.metrics().upgraded(true);
+                    step_back(&successor);
                     answer(asking, Ok(Upgraded { pid: *pid, version }));
                     asked.close();
                     while let Some(late) = asked.recv().await {

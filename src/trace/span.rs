@@ -6,6 +6,9 @@ use crate::rules::trace_context::TraceContext;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+/// Clients write some of it, and many spans may wait.
+const TEXT_BYTES_MAX: usize = 1024;
+
 /// Which side of a connection it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -63,9 +66,11 @@ impl Span {
         }
     }
 
-    /// Adds something that is known.
+    /// Adds something that is known, as far as there is room.
     pub fn says(&mut self, name: &'static str, text: impl Into<String>) {
-        self.attributes.push((name, Value::Text(text.into())));
+        let mut text = text.into();
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        self.attributes.push((name, Value::Text(text)));
     }
 
     /// Adds a number.

@@ -86,6 +86,9 @@ impl Idle {
         let mut waiting = self.lock();
         let gone: Vec<_> = waiting.by_peer.extract_if(|peer, _| !is_kept(peer)).collect();
         waiting.count -= gone.iter().map(|(_, entries)| entries.len()).sum::<usize>();
+        // To close them takes its time.
+        drop(waiting);
+        drop(gone);
     }
 
     /// Closes what is past its time or dead. Whether nothing is left to come back for.

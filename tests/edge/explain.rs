@@ -454,6 +454,9 @@ fn explaining_changes_nothing() {
     for path in ["/fresh/1", "/swr/1", "/private/1", "/tagged/1"] {
         client.ask(get(path));
     }
+    // Both are counted behind the answer.
+    brim.wait_for_metric("brim_requests_total{outcome=\"miss\",site=\"*\"}", 4);
+    brim.wait_until("brim_fills_in_flight", |fills| fills == 0);
     let requests = origin.requests();
     let metrics = || {
         let text = Client::connect(brim.admin()).ask(get("/metrics")).text();

@@ -14,7 +14,10 @@ fn head_for(fields: &str, server: &str, site: &str) -> String {
     let head = origin.only_head();
     // Another one in each process.
     let identity = head.split("brim;id=").nth(1).and_then(|rest| rest.get(..16));
-    head.replace(identity.expect("an identity"), "ID")
+    let head = head.replace(identity.expect("an identity"), "ID");
+    // And for each request.
+    let id = head.split("X-Request-Id: ").nth(1).and_then(|rest| rest.get(..36));
+    head.replace(id.expect("an id"), "REQUEST")
 }
 
 fn fields(head: &str) -> Vec<&str> {
@@ -38,6 +41,7 @@ fn the_origin_learns_who_asked_for_what() {
             "X-Forwarded-Proto: http",
             "X-Forwarded-Host: a.test:81",
             "Forwarded: for=127.0.0.1;host=\"a.test:81\";proto=http",
+            "X-Request-Id: REQUEST",
         ]
     );
 }

@@ -2,6 +2,7 @@
 
 mod kit;
 
+mod access_log;
 mod admin;
 mod bad_requests;
 mod bodies;
@@ -34,6 +35,7 @@ mod http2_shares;
 mod invalidation;
 mod keys;
 mod limits;
+mod log_level;
 mod loops;
 mod origin_configuration;
 mod origin_faults;
@@ -53,6 +55,12 @@ mod purges;
 mod purges_in_flight;
 mod purging_front_door;
 mod ranges;
+mod reload;
+mod reload_command;
+mod reload_load;
+mod reload_origins;
+mod reload_parents;
+mod request_ids;
 mod shutdown;
 mod sites;
 mod slow_clients;
@@ -65,6 +73,7 @@ mod tls_origins;
 mod tls_reload;
 mod tls_sites;
 mod tokens;
+mod traces;
 mod upgrade_failures;
 mod upgrade_purges;
 mod upgrade_requests;

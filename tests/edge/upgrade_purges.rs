@@ -1,12 +1,14 @@
 //! Purges around upgrades: what is acknowledged, by whichever process, never comes back.
 
-use crate::kit::{Brim, Client, Origin, get, ok_with};
+use crate::kit::successors::{lives, signal};
+use crate::kit::{Brim, Client, Origin, PATIENCE, get, ok_with};
 use rustix::process::Signal;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 const PATHS: usize = 12;
 const ON_DISK: &str = "brim_cache_objects{tier=\"disk\"}";
@@ -180,7 +182,12 @@ fn the_new_process_has_the_receipts_of_the_old_one_and_what_those_purges_were_ab
     brim.operator().purge(&json!({"urls": ["http://a.test/2"]}));
     versions.is_purged(2, newest[2]);
     let pid = brim.upgrade();
-    crate::kit::successors::signal(pid, Signal::KILL);
+    signal(pid, Signal::KILL);
+    let deadline = Instant::now() + PATIENCE;
+    while lives(pid) {
+        assert!(Instant::now() < deadline, "the new process stays");
+        std::thread::yield_now();
+    }
     let brim = brim.again_after(Signal::KILL);
     let mut client = Client::connect(brim.address());
     for path in [1, 2] {

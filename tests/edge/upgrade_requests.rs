@@ -221,12 +221,12 @@ fn downloads_and_uploads_that_are_under_way_come_to_their_end() {
     download.send(get("/large"));
     let first = download.read_exactly(100_000);
     let http2 = Http2Client::connect(brim.address());
-    let asked = http2.begin(crate::kit::http2_client::request("GET", "/large"), true);
+    let asked = http2.begin(crate::kit::http2_client::request("GET", "/larger"), true);
     let mut upload = Client::connect(brim.address());
     let length = large.len();
     upload.send(format!("POST /up HTTP/1.1\r\nHost: a.test\r\nContent-Length: {length}\r\n\r\n"));
     upload.send(&large[..MIB]);
-    origin.wait_for_requests(2);
+    origin.wait_for_requests(3);
     for _ in 0..2 {
         brim.upgrade();
         assert!(brim.is_running(), "there is something to be answered");

@@ -24,6 +24,7 @@ mod ranges;
 mod reasons;
 mod storing;
 mod tags;
+mod trace_context;
 mod variants;
 
 fn fuzz(name: &str, entry: fn(&[u8])) {

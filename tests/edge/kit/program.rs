@@ -305,6 +305,27 @@ impl Brim {
         self.stdout.wait_for(text)
     }
 
+    /// Puts another configuration in the place of its own.
+    pub(crate) fn rewrite(&self, text: &str) {
+        let (new, file) = (self.folder().join("new.toml"), self.folder().join("edge.toml"));
+        std::fs::write(&new, with_admin(text)).expect("written");
+        std::fs::rename(new, file).expect("swapped");
+    }
+
+    /// The same, which it is to apply: what it answers.
+    pub(crate) fn reload(&self, text: &str) -> super::Response {
+        self.rewrite(text);
+        self.operator().ask("POST", "/reload", "")
+    }
+
+    /// The same where it is good: what the operator is told.
+    #[track_caller]
+    pub(crate) fn reloaded(&self, text: &str) -> serde_json::Value {
+        let answer = self.reload(text);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        super::operator::json_of(&answer)
+    }
+
     /// Highest memory use so far.
     pub(crate) fn peak_rss_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("proc");

@@ -20,10 +20,10 @@ help:
 	@echo "make test                         every test"
 	@echo "make lint                         formatting, and clippy with warnings as errors"
 	@echo "make conformance                  the public suite of HTTP caching rules (CONFORMANCE=\"--id=<test>\", \"--verbose\")"
-	@echo "make browser                      the demo site over TLS and HTTP/2, as curl, h2load and a headless Chromium see it"
 	@echo "make observe                      a real Prometheus scrapes an edge; the dashboard and the alert rules are asked"
 	@echo "make deploy-check                 every file of deploy/, each by the program that is going to read it"
 	@echo "make deb                          a Debian package of a release build, and what lintian says of it"
+	@echo "make browser                      the demo site over TLS and HTTP/2, as curl, h2load and a headless Chromium see it, and hot reload behind brim dev"
 	@echo "make crash                        crashes: of an edge under load, CRASHES=$(CRASHES) times, and of the disk tier, CRASH_ROUNDS=$(CRASH_ROUNDS) times as many as in the tests"
 	@echo "make soak                         load, slow clients, resets, floods and purges at one time, SOAK_MINUTES=$(SOAK_MINUTES): does memory come back?"
 	@echo "make fuzz                         cargo fuzz, FUZZ_SECONDS=$(FUZZ_SECONDS) of FUZZ_TARGET=$(FUZZ_TARGET)"
@@ -52,9 +52,9 @@ conformance/node_modules/.package-lock.json: conformance/package.json conformanc
 	@cd conformance && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# Everything that it needs is a package of the system; nothing else is downloaded.
-browser: deps
-	@./deploy/install.sh "for make browser" nodejs curl nghttp2-client chromium-headless-shell
+# Everything that it needs is a package of the system, and a development server for `brim dev`.
+browser: deps browser/node_modules/.package-lock.json
+	@./deploy/install.sh "for make browser" curl nghttp2-client chromium-headless-shell
 	$(CARGO) build
 	@node --no-warnings browser/run.mjs --brim=target/debug/brim
 
@@ -73,13 +73,16 @@ deb: deps
 	@command -v cargo-deb >/dev/null || $(CARGO) install cargo-deb --locked
 	$(CARGO) build --release
 	@BRIM=target/release/brim ./deploy/debian/build.sh
+browser/node_modules/.package-lock.json: browser/package.json browser/package-lock.json | node
+	@cd browser && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 # A dependency of Pingora (zlib-ng) is built with cmake.
 deps:
 	@./deploy/install.sh "to build Brim" cmake
 
 node:
-	@./deploy/install.sh "for make conformance" nodejs npm
+	@./deploy/install.sh "for make conformance and make browser" nodejs npm
 
 # More of what `make test` does with seeds: a seed of its own each time, unless one is given.
 crash: deps

@@ -27,6 +27,8 @@ function within (promise, what) {
 export class Chromium {
   /// What the page has received, in the order of the requests.
   answers = [];
+  /// WebSockets that pages have opened, in that order.
+  sockets = [];
   /// Whatever the page complained about.
   complaints = [];
   #lastId = 0;
@@ -121,6 +123,11 @@ export class Chromium {
       this.answers.push({ type: params.type, ...params.response });
     } else if (method === 'Network.requestWillBeSent' && params.redirectResponse) {
       this.answers.push({ type: 'Redirect', ...params.redirectResponse });
+    } else if (method === 'Network.webSocketCreated') {
+      this.sockets.push({ id: params.requestId, url: params.url, open: false });
+    } else if (method === 'Network.webSocketHandshakeResponseReceived') {
+      const socket = this.sockets.find(({ id }) => id === params.requestId);
+      if (socket) socket.open = params.response.status === 101;
     } else if (method === 'Network.loadingFailed' && !params.canceled) {
       this.complaints.push(`${params.type} failed: ${params.errorText}`);
     } else if (method === 'Runtime.exceptionThrown') {

@@ -1,5 +1,6 @@
 // What clients that others have written make of Brim over TLS: curl, h2load, Node's own TLS, and a
-// headless Chromium load the demo site, and a second edge that redirects to TLS and takes uploads.
+// headless Chromium load the demo site, and a second edge that redirects to TLS and takes uploads. And
+// hot reload of a real development server behind `brim dev`.
 //
 //   node run.mjs --brim=<program>
 //
@@ -17,6 +18,7 @@ import { parseArgs, promisify } from 'node:util';
 import { Checks } from '../conformance/checks.mjs';
 import { ChildFailure, endAll, startUntil } from '../conformance/children.mjs';
 import { Chromium } from './chromium.mjs';
+import { checkHotReload, startDev, startVite } from './hot.mjs';
 import { startOrigin } from './origin.mjs';
 import { checkBrowser } from './pages.mjs';
 import { checkTools } from './tools.mjs';
@@ -93,13 +95,17 @@ async function run (brim, folder, checks) {
   const origin = await startOrigin();
   const demo = await startDemo(brim, folder);
   const strict = await startStrict(brim, folder, origin.port);
+  const vite = await startVite(folder);
+  const dev = await startDev(brim, folder, vite);
+  const devSecured = await edge('dev', dev.child, dev.secured, folder);
   const version = await promisify(execFile)('curl', ['--version']);
   console.log(version.stdout.split('\n')[0]);
   await checkTools(checks, demo, strict);
   const profile = mkdtempSync(path.join(folder, 'profile-'));
-  const chromium = await Chromium.start(profile, [demo.keyHash, strict.keyHash]);
+  const chromium = await Chromium.start(profile, [demo.keyHash, strict.keyHash, devSecured.keyHash]);
   console.log(chromium.version);
   await checkBrowser(checks, chromium, demo, strict);
+  await checkHotReload(checks, chromium, vite, dev);
   await chromium.close();
 }
 

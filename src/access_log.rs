@@ -4,15 +4,19 @@
 //! is told of it to whoever follows its trace is told there, too.
 //!
 //! `record` is what is known of a request, `line` how it is written, `escape` what keeps it one line,
-//! `span` what of it goes into a trace, `writer` the queue and the thread, `target` where they lead.
+//! `span` what of it goes into a trace, `writer` the queue and the thread, `target` where they lead;
+//! `people` writes lines for those who look at a terminal, in `words` that say more.
 
 mod escape;
 mod line;
+mod people;
 mod record;
 mod span;
 mod target;
+mod words;
 mod writer;
 
+pub use people::People;
 pub use record::{Record, Sent};
 pub use writer::LogWriter;
 
@@ -39,6 +43,19 @@ pub struct AccessLog {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
     tracer: Option<Arc<Tracer>>,
+    style: Option<Arc<dyn Lines>>,
+}
+
+/// Who writes lines of another kind, and sees every request on its way into the log.
+pub trait Lines: Send + Sync {
+    /// A request has arrived.
+    fn begun(&self, _record: &Record<'_>) {}
+
+    /// It was upgraded: its connection carries something else from here on, maybe for hours.
+    fn upgraded(&self, record: &Record<'_>) -> Option<String>;
+
+    /// It is over; `is_told` if there was a line when it was upgraded.
+    fn done(&self, record: &Record<'_>, is_told: bool) -> Option<String>;
 }
 
 struct Shared {
@@ -71,7 +88,7 @@ impl AccessLog {
             writers: Mutex::default(),
             keyed: RandomState::new(),
         });
-        let log = Self { shared, metrics, tracer: None };
+        let log = Self { shared, metrics, tracer: None, style: None };
         log.apply(settings)?;
         let writer = LogWriter::new(log.clone());
         Ok((log, writer))
@@ -81,6 +98,12 @@ impl AccessLog {
     #[must_use]
     pub fn with_tracer(self, tracer: Option<Arc<Tracer>>) -> Self {
         Self { tracer, ..self }
+    }
+
+    /// The same with lines of another kind; every request has one.
+    #[must_use]
+    pub fn with_style(self, style: Option<Arc<dyn Lines>>) -> Self {
+        Self { style, ..self }
     }
 
     /// Writes like this from now on. When another target cannot be opened, nothing changes, and the
@@ -150,14 +173,17 @@ impl AccessLog {
 
     /// Begins a line that is written when it is dropped, however that comes about.
     pub fn begin<'l>(&'l self, record: Record<'l>) -> Recording<'l> {
-        Recording { log: self, record }
+        if let Some(style) = &self.style {
+            style.begun(&record);
+        }
+        Recording { log: self, record, is_told: false }
     }
 
     fn writers(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Queue>>> {
         self.shared.writers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues one line, or counts it as dropped.
+    /// Queues the line of a request that is over.
     fn write(&self, record: &Record<'_>) {
         thread_local! {
             static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -170,16 +196,29 @@ impl AccessLog {
         let mut line = LINE.take();
         line.clear();
         line::write(&mut line, &settings.format, record);
+        self.queue(queue, &line);
+        if line.capacity() <= LINE_BYTES_USUAL {
+            LINE.set(line);
+        }
+    }
+
+    /// Queues a line of another kind, where there is one and a log.
+    fn write_styled(&self, line: Option<String>) {
+        if let (Some(queue), Some(mut line)) = (&self.shared.settings.load().queue, line) {
+            line.push('\n');
+            self.queue(queue, line.as_bytes());
+        }
+    }
+
+    /// What cannot be queued is counted.
+    fn queue(&self, queue: &Queue, line: &[u8]) {
         // It may have been finished between the look at the settings and now.
-        let is_taken = queue.put(&line) || {
+        let is_taken = queue.put(line) || {
             let next = self.shared.settings.load();
-            next.queue.as_ref().is_none_or(|queue| queue.put(&line))
+            next.queue.as_ref().is_none_or(|queue| queue.put(line))
         };
         if !is_taken {
             self.metrics.access_log_dropped(1);
-        }
-        if line.capacity() <= LINE_BYTES_USUAL {
-            LINE.set(line);
         }
     }
 
@@ -206,11 +245,23 @@ pub struct Recording<'l> {
     log: &'l AccessLog,
     /// What is known so far.
     pub record: Record<'l>,
+    is_told: bool,
+}
+
+impl Recording<'_> {
+    /// It was upgraded, and its end may be far.
+    pub fn is_upgraded(&mut self) {
+        if let Some(style) = &self.log.style {
+            let line = style.upgraded(&self.record);
+            self.is_told = line.is_some();
+            self.log.write_styled(line);
+        }
+    }
 }
 
 impl Drop for Recording<'_> {
     fn drop(&mut self) {
-        let Self { log, record } = self;
+        let Self { log, record, is_told } = self;
         if std::thread::panicking() {
             record.outcome = Outcome::Error("panic");
         }
@@ -225,7 +276,10 @@ impl Drop for Recording<'_> {
             first_byte: record.first_byte(),
             sent_bytes: record.sent.bytes,
         });
-        log.write(record);
+        match &log.style {
+            Some(style) => log.write_styled(style.done(record, *is_told)),
+            None => log.write(record),
+        }
         if let Some((tracer, span)) = record.trail.and_then(Trail::span) {
             tracer.record(span::told(span, record));
         }

@@ -1,5 +1,7 @@
 //! The command line: what can be said on it, and which command answers.
 
+mod dev;
+
 use crate::commands;
 use crate::commands::door::Door;
 use crate::rules::purging::Wish;
@@ -21,6 +23,7 @@ Examples:
   brim demo                            see it work: an edge in front of a small site of its own
   brim demo --origin http://127.0.0.1:3000
                                        the same in front of your own server
+  brim dev http://localhost:5173       an edge in front of your development server
   brim check --config edge.toml        everything that is wrong with a configuration, at once
   brim run --config edge.toml          serve
   brim purge --tag news                have the running edge forget what has this tag
@@ -62,6 +65,28 @@ Examples:
   brim demo --origin http://127.0.0.1:3000     in front of your own server
   brim demo --origin-only                      the embedded site alone, without an edge")]
     Demo(Demo),
+    /// See what an edge makes of your development server, without a configuration.
+    ///
+    /// One line a request tells what became of it and why. Hot reload (WebSockets), event streams and
+    /// uploads pass.
+    #[command(after_help = "\
+The authority behind --https is made once, in $XDG_DATA_HOME/brim (~/.local/share/brim). Browsers
+believe it when its certificate, local-authority.pem, is among those that they, or the system, trust:
+  Debian, Ubuntu  sudo cp local-authority.pem /usr/local/share/ca-certificates/brim-local.crt
+                  sudo update-ca-certificates
+  Chromium        certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n brim-local -i local-authority.pem
+  Firefox         Settings, Certificates, Authorities, Import
+  macOS           security add-trusted-cert -r trustRoot -k ~/Library/Keychains/login.keychain-db \\
+                  local-authority.pem
+It can sign only for names and addresses of this machine and its neighbours.
+
+Examples:
+  brim dev http://localhost:5173
+  brim dev 3000 --https
+  brim dev http://localhost:5173 --simulate latency=80ms --simulate slow-origin
+  brim dev 8000 --ttl 1m --watch public --watch dist/assets=/assets
+  brim dev https://staging.example.com --listen 127.0.0.1:9000")]
+    Dev(dev::Dev),
     /// Have a running edge forget what is named.
     ///
     /// It is in force, and on stable storage, when the command ends. Whatever is named may be repeated,
@@ -400,6 +425,7 @@ pub fn main() -> ExitCode {
             let doors = commands::demo::Doors { http: demo.listen, https: demo.https };
             commands::demo::demo(doors, demo.origin)
         }
+        Command::Dev(dev) => dev.run(),
         Command::Purge(purge) => purge.run(),
         Command::Reload(edge) => commands::reload::reload(&edge.door()),
         Command::LogLevel(LogLevel { level, edge }) => {

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod dev;
 pub(crate) mod door;
 pub(crate) mod explain;
 pub(crate) mod health;

@@ -24,7 +24,7 @@ mod section;
 pub mod values;
 mod watched;
 
-pub use certificate::{Certificate, ClientAuth, Identity, Tls, Unusable};
+pub use certificate::{Authority, Certificate, ClientAuth, Identity, Tls, Unusable};
 pub use changes::{Change, Document};
 pub use hsts::Hsts;
 pub use log::{
@@ -196,6 +196,9 @@ pub struct Site {
     pub deception_guard: bool,
     /// Clients without TLS are sent to where there is.
     pub redirect_to_https: bool,
+    /// The page that whoever navigates is shown where the origin gives no answer, instead of a
+    /// sentence. No key of the file says it: `brim dev` does.
+    pub trouble_page: Option<Arc<str>>,
     /// What clients over TLS are to remember.
     pub hsts: Option<Hsts>,
     /// `[site.key]`

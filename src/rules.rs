@@ -14,6 +14,7 @@ pub mod loops;
 pub mod policy;
 pub mod purging;
 pub mod range;
+pub mod redirects;
 pub mod signed;
 pub mod site;
 pub mod storing;

@@ -281,6 +281,13 @@ impl Brim {
         Ok(bound)
     }
 
+    /// Adds work that nobody waits for at the end.
+    pub fn add_work(&mut self, name: &str, work: impl BackgroundService + Send + Sync + 'static) {
+        let mut service = background_service(name, work);
+        service.threads = Some(1);
+        self.server.add_service(service);
+    }
+
     fn drain(&self) -> Drain {
         let (stop, open) = (self.ends.stop.subscribe(), self.open.subscribe());
         Drain { stop, running: Some(self.running.clone()), open }

@@ -1,6 +1,7 @@
 //! What is known of a request.
 
-use crate::config::Site;
+use super::line;
+use crate::config::{LogFormat, Site};
 use crate::outcome::{Outcome, Tier};
 use crate::trace::Trail;
 use crate::wire::request::RequestHead;
@@ -36,6 +37,10 @@ pub struct Record<'a> {
     pub outcome: Outcome,
     /// More about an error.
     pub detail: Option<&'static str>,
+    /// Seconds that what was answered may still be used, where it is kept.
+    pub ttl: Option<i64>,
+    /// It was fetched, and is kept.
+    pub is_stored: bool,
 }
 
 /// What went to a client.
@@ -72,6 +77,8 @@ impl<'a> Record<'a> {
             // What it is if nobody says anything else before it is dropped.
             outcome: Outcome::Error("cut_off"),
             detail: None,
+            ttl: None,
+            is_stored: false,
         }
     }
 
@@ -88,6 +95,24 @@ impl<'a> Record<'a> {
     pub fn is_answered(&mut self, sent: Sent) {
         self.sent = sent;
         self.duration = Some(self.started.elapsed());
+    }
+
+    /// `host[:port]` as the client named it.
+    pub fn host(&self) -> Option<&str> {
+        self.head?.authority_text().filter(|host| !host.is_empty())
+    }
+
+    /// Its line as one JSON object.
+    pub fn json(&self) -> String {
+        let mut line = Vec::new();
+        line::write(&mut line, &LogFormat::Json, self);
+        line.pop();
+        String::from_utf8(line).unwrap_or_default()
+    }
+
+    /// How long it has taken so far, or took.
+    pub(super) fn took(&self) -> Duration {
+        self.duration.unwrap_or_else(|| self.started.elapsed())
     }
 
     /// How long it took, now that it is over.

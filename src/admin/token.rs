@@ -75,11 +75,15 @@ pub fn of_file_or_new(path: &Path) -> io::Result<FromFile> {
     }
 }
 
-fn make(path: &Path) -> io::Result<()> {
+/// One that nobody can guess.
+pub fn random() -> io::Result<String> {
     let mut random = [0; RANDOM_BYTES];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let mut text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    text.push('\n');
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    let text = random()? + "\n";
     let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)?;
     // Half a token would be taken for a whole one by the next start.
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).inspect_err(|_| {

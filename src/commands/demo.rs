@@ -3,15 +3,17 @@
 mod key;
 
 use super::run::{self, Open};
+use crate::access_log::{Lines, People};
 use crate::config::{self, ErrorFormat, OriginServer, Settings};
 use crate::demo::DemoOrigin;
 use crate::error_log;
 use crate::server::Brim;
 use key::DemoKey;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Where a demonstration listens.
 #[derive(Clone, Copy)]
@@ -59,7 +61,8 @@ fn in_front_of_the_site(doors: Doors) -> io::Result<()> {
 
 fn serve(mut brim: Brim, settings: Settings, origin: &str, paths: &[String]) -> io::Result<()> {
     let key = DemoKey::new()?;
-    let Open { edge, admin, writers: _writers, .. } = run::open(&mut brim, settings, key.token())?;
+    let Open { edge, admin, writers: _writers, .. } =
+        run::open(&mut brim, settings, key.token(), style())?;
     let (edge, secured) = (edge[0], edge.get(1));
     let also = secured.map_or_else(String::new, |address| format!(" and https://{address}"));
     let mut told =
@@ -89,6 +92,11 @@ fn serve(mut brim: Brim, settings: Settings, origin: &str, paths: &[String]) -> 
     }
     brim.run(move || println!("{told}\nCtrl-C ends it. Each line below is one request.\n"));
     Ok(())
+}
+
+/// Lines for whoever looks at a terminal, and JSON for everybody else.
+fn style() -> Option<Arc<dyn Lines>> {
+    io::stdout().is_terminal().then(|| Arc::new(People::of_stdout(true)) as _)
 }
 
 fn settings(doors: Doors, origin: &str, host_header: &str) -> io::Result<Settings> {

@@ -1,7 +1,7 @@
 //! `brim run`: serve what a configuration says.
 
 use super::check;
-use crate::access_log::{AccessLog, LogWriter};
+use crate::access_log::{AccessLog, Lines, LogWriter};
 use crate::admin::gatekeeper::Gatekeeper;
 use crate::admin::token::{self, FromFile};
 use crate::config::{self, Settings, Watched};
@@ -61,7 +61,7 @@ fn serve(program: Program, settings: Settings, token: Token, file: ConfigFile) -
     let mut brim = Brim::new(settings.server.threads, settings.server.shutdown_timeout);
     brim.take_part_in_upgrades(program)?;
     let why_without = token.as_ref().err().cloned();
-    let Open { edge, admin, log, writers: _writers } = open(&mut brim, settings, token)?;
+    let Open { edge, admin, log, writers: _writers } = open(&mut brim, settings, token, None)?;
     brim.add_reloading(file, log);
     if let Some(why) = why_without {
         tracing::warn!(why, "nobody can purge: there is no operator's token");
@@ -87,8 +87,13 @@ pub(super) struct Open {
     pub(super) writers: (LogWriter, SpanWriter),
 }
 
-/// Opens everything that an edge needs.
-pub(super) fn open(brim: &mut Brim, settings: Settings, token: Token) -> io::Result<Open> {
+/// Opens everything that an edge needs. The lines of its access log have this style, or are JSON.
+pub(super) fn open(
+    brim: &mut Brim,
+    settings: Settings,
+    token: Token,
+    style: Option<Arc<dyn Lines>>,
+) -> io::Result<Open> {
     let admin = settings.server.admin;
     refuse_to_be_open(admin.unwrap_or(config::ADMIN), &token)?;
     let sites: Vec<_> = settings.sites.iter().map(|site| site.name.clone()).collect();
@@ -99,7 +104,7 @@ pub(super) fn open(brim: &mut Brim, settings: Settings, token: Token) -> io::Res
     survive::tell_of_panics(move || counted.panicked());
     let (log, lines) = AccessLog::open(&settings.log, metrics.clone())?;
     let (tracer, spans) = Tracer::open(&settings.trace, metrics.clone())?;
-    let log = log.with_tracer(tracer);
+    let log = log.with_tracer(tracer).with_style(style);
     let gatekeeper = Arc::new(Gatekeeper::new(token.ok(), metrics.clone()));
     // Before the operator's listener: whoever asks for port 9180 gets it.
     let edge = brim.add_edge(settings, gatekeeper, log.clone())?;

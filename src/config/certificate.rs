@@ -3,6 +3,10 @@
 //! A certificate and its key are read and judged together, here only: at the start, by `brim check`,
 //! and each time the files change.
 
+mod authority;
+
+pub use authority::Authority;
+
 use super::pem;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::crypto::ring;
@@ -42,6 +46,13 @@ pub enum Certificate {
     },
     /// `self_signed`: made at the start for these names and addresses, and kept nowhere.
     SelfSigned(Vec<String>),
+    /// The same, signed by an authority of this machine. No key of the file says it: `brim dev` does.
+    Signed {
+        /// Names and addresses.
+        names: Vec<String>,
+        /// Who signs.
+        by: Authority,
+    },
 }
 
 /// `[server.tls]`
@@ -92,6 +103,7 @@ impl Certificate {
         match self {
             Self::Files { name, .. } => name.clone(),
             Self::SelfSigned(names) => format!("self-signed: {}", names.join(", ")),
+            Self::Signed { names, .. } => format!("signed here: {}", names.join(", ")),
         }
     }
 
@@ -99,7 +111,7 @@ impl Certificate {
     pub fn files(&self) -> Vec<&Path> {
         match self {
             Self::Files { cert, key, .. } => vec![cert, key],
-            Self::SelfSigned(_) => Vec::new(),
+            Self::SelfSigned(_) | Self::Signed { .. } => Vec::new(),
         }
     }
 
@@ -107,7 +119,8 @@ impl Certificate {
     pub fn load(&self) -> Result<Identity, Unusable> {
         let (cert, key) = match self {
             Self::Files { cert, key, .. } => (cert, key),
-            Self::SelfSigned(names) => return self_signed(names),
+            Self::SelfSigned(names) => return made(names, None),
+            Self::Signed { names, by } => return made(names, Some(by)),
         };
         let about_cert = |message| Unusable { key: "cert", message };
         let chain = pem::certificates(cert).map_err(about_cert)?;
@@ -175,29 +188,31 @@ fn seconds(now: SystemTime) -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn self_signed(names: &[String]) -> Result<Identity, Unusable> {
-    let unusable = |why: &dyn std::fmt::Display| Unusable {
+fn made(names: &[String], by: Option<&Authority>) -> Result<Identity, Unusable> {
+    let unusable = |why: String| Unusable {
         key: "self_signed",
         message: format!("no certificate can be made: {why}"),
     };
-    let made = || {
+    let signed = || -> Result<_, Box<dyn std::error::Error>> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(names)?;
         let name = names.first().map_or("localhost", String::as_str);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, format!("{name}, signed by Brim itself"));
+        let signer = if by.is_some() { "" } else { ", signed by Brim itself" };
+        params.distinguished_name.push(DnType::CommonName, format!("{name}{signer}"));
         let now = SystemTime::now();
         params.not_before = (now - SELF_SIGNED_SINCE).into();
         params.not_after = (now + SELF_SIGNED_FOR).into();
-        let certificate = params.self_signed(&key)?;
+        let certificate = match by {
+            Some(authority) => authority.sign(params, &key)?,
+            None => params.self_signed(&key)?,
+        };
         Ok((certificate, key))
     };
-    let (certificate, key) = made().map_err(|error: rcgen::Error| unusable(&error))?;
+    let (certificate, key) = signed().map_err(|error| unusable(error.to_string()))?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     identity(vec![certificate.der().clone()], key).map_err(|wrong| match wrong {
-        Wrong::Certificate(why) | Wrong::Key(why) => unusable(&why),
-        Wrong::Pair => unusable(&"its key is another one's"),
+        Wrong::Certificate(why) | Wrong::Key(why) => unusable(why),
+        Wrong::Pair => unusable("its key is another one's".to_owned()),
     })
 }
 

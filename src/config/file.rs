@@ -247,6 +247,7 @@ fn site(mut section: Section<'_>, position: usize, origins: &[Option<&Found<Stri
         deception_guard,
         redirect_to_https: redirect_to_https.as_ref().is_some_and(|found| found.value),
         hsts,
+        trouble_page: None,
         key: key_rules,
         limits,
         purge,

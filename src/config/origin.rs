@@ -37,6 +37,9 @@ pub struct Origin {
     pub http2: Http2,
     /// `[origin.tls]`
     pub tls: OriginTls,
+    /// A redirect to a server's own address leads to where the client came in. No key of the file
+    /// says it: `brim dev` does.
+    pub redirects_stay: bool,
     /// `[origin.health]`; `None`: nobody asks whether it is well.
     pub health: Option<HealthCheck>,
     /// `[origin.ejection]`

@@ -172,7 +172,7 @@ impl Edge {
             }
             Route::Cache(exchange) => http1::serve(exchange, stream, buf, record).await,
             // What few requests need is no part of what every idle connection takes.
-            Route::Around(job) => Box::pin(http1::pass(job, stream, buf, record)).await,
+            Route::Around(job) => Box::pin(http1::pass(job, stream, buf, &mut recording)).await,
         }
     }
 
@@ -187,7 +187,14 @@ impl Edge {
     ) {
         let mut recording = self.log.begin(Record::new(SystemTime::now(), peer, None));
         let version = Version::Http11;
-        let to = Recipient { version, persistent: false, wants_body, hsts: b"", story: None };
+        let to = Recipient {
+            version,
+            persistent: false,
+            wants_body,
+            hsts: b"",
+            story: None,
+            trouble_page: None,
+        };
         self.say(stream, buf, &Said::Own(own), to, &mut recording.record).await;
     }
 

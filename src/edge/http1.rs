@@ -4,7 +4,7 @@ use super::client::{Ended, Reply, RequestBody};
 use super::pass::Job;
 use super::serve::Exchange;
 use super::tunnel;
-use crate::access_log::{Record, Sent};
+use crate::access_log::{Record, Recording, Sent};
 use crate::config::Limits;
 use crate::engine::{PIECES_MAX, Pieces};
 use crate::outcome::Outcome;
@@ -187,7 +187,7 @@ pub(super) async fn pass(
     job: Job<'_>,
     stream: Stream,
     buf: BytesMut,
-    record: &mut Record<'_>,
+    recording: &mut Recording<'_>,
 ) -> Option<(Stream, BytesMut)> {
     let limits = job.limits;
     let (reader, writer) = transport::split(stream, buf, patience(limits));
@@ -198,12 +198,13 @@ pub(super) async fn pass(
         reader: &reader,
     };
     let mut reply = Http1Reply::new(writer, Some(&reader));
-    let ended = job.answer(&mut reply, &mut body, record).await;
+    let ended = job.answer(&mut reply, &mut body, &mut recording.record).await;
     let sent = reply.sent();
     let mut writer = reply.writer;
     let mut reader = reader.into_inner();
     let ended = match ended {
         Ended::Switched(mut connection) => {
+            recording.is_upgraded();
             if let Some(origin) = connection.raw() {
                 let idle_timeout = limits.upgrade_idle_timeout;
                 tunnel::run((&mut reader, &mut writer), origin, idle_timeout).await;
@@ -212,6 +213,7 @@ pub(super) async fn pass(
         }
         ended => ended,
     };
+    let record = &mut recording.record;
     record.is_answered(Sent { bytes: writer.sent_bytes, ..sent });
     close(ended, reader, writer, record).await
 }

@@ -3,6 +3,7 @@
 use super::client::Reply;
 use super::shape::{self, Story, put};
 use crate::access_log::Record;
+use crate::config::Site;
 use crate::metrics::Limit;
 use crate::outcome::{Forward, Outcome};
 use crate::rules::loops::Looped;
@@ -150,7 +151,7 @@ impl Own {
     }
 
     /// What it says.
-    pub(super) fn page(self, to: Recipient<'_>) -> Page<'static> {
+    pub(super) fn page(self, to: Recipient<'_>) -> Page<'_> {
         let (status, sentence, outcome) = self.table();
         let lines: Cow<'static, str> = match self {
             Self::NoSuchPart(total) => format!("Content-Range: bytes */{total}\r\n").into(),
@@ -164,7 +165,13 @@ impl Own {
             _ => "".into(),
         };
         let story = to.story.map_or_else(|| self.story(outcome), |(story, _)| story);
-        Page { lines, ..Page::of_sentence(status, sentence, story) }
+        let page = Page { lines, ..Page::of_sentence(status, sentence, story) };
+        match to.trouble_page.filter(|_| matches!(self, Self::Origin(..))) {
+            Some(body) => {
+                Page { content_type: "text/html; charset=utf-8", body: body.into(), ..page }
+            }
+            None => page,
+        }
     }
 
     fn story(self, outcome: Outcome) -> Story {
@@ -271,11 +278,32 @@ pub(super) struct Recipient<'a> {
     /// What went before, where the edge answers about something that it has, and what caches behind
     /// it have told of that.
     pub(super) story: Option<(Story, &'a [u8])>,
+    /// Instead of a sentence, where the origin gives no answer.
+    pub(super) trouble_page: Option<&'a str>,
 }
 
 impl<'a> Recipient<'a> {
     pub(super) fn of(head: &RequestHead, persistent: bool, hsts: &'a [u8]) -> Self {
         let wants_body = head.method != http::Method::HEAD;
-        Self { version: head.version, persistent, wants_body, hsts, story: None }
+        let version = head.version;
+        Self { version, persistent, wants_body, hsts, story: None, trouble_page: None }
     }
+
+    /// The same for a request to a site, which may have a page for those who navigate.
+    pub(super) fn of_site(
+        head: &RequestHead,
+        persistent: bool,
+        site: &'a Site,
+        scheme: &str,
+    ) -> Self {
+        let to = Self::of(head, persistent, site.hsts_line(scheme));
+        let navigates =
+            || head.method == http::Method::GET && head.fields.tokens("accept").any(is_html);
+        Self { trouble_page: site.trouble_page.as_deref().filter(|_| navigates()), ..to }
+    }
+}
+
+fn is_html(media: &[u8]) -> bool {
+    let name = media.split(|byte| *byte == b';').next().unwrap_or_default();
+    name.trim_ascii().eq_ignore_ascii_case(b"text/html")
 }

@@ -248,7 +248,7 @@ impl Job<'_> {
             (true, true) => {}
         }
         let told = to.in_time(self.final_head(answer, *reply, &mut upload)).await;
-        let head = match told.unwrap_or(Err(Headless::Fault(Fault::Overtime))) {
+        let mut head = match told.unwrap_or(Err(Headless::Fault(Fault::Overtime))) {
             Ok(head) => head,
             Err(Headless::End(end)) => return Err(end.into()),
             Err(Headless::Fault(fault)) => {
@@ -272,6 +272,7 @@ impl Job<'_> {
             return Err(Failed::TryAgain);
         }
         to.heed(&head);
+        to.keep_redirect(&mut head);
         answer.begin_body(&head);
         let mut keeping = self.heed(&head, sent_at, asked);
         if !is_safe(&self.head.method) {
@@ -280,6 +281,7 @@ impl Job<'_> {
         }
         let onward = self.onward(&head, upload.state);
         record.status = head.status;
+        record.detail = self.bypass.detail();
         let mut told = Vec::new();
         let told_before = cache_status::told_before(&head.fields);
         let (outcome, detail) = (Outcome::Pass(self.bypass.forward()), self.bypass.detail());
@@ -436,7 +438,7 @@ impl Job<'_> {
         // A body that has arrived whole is no danger to the next request.
         let was_read = client.body.skip().await;
         let persistent = self.client_may_stay() && was_read && own.leaves_framing();
-        let to = Recipient::of(self.head, persistent, self.site.hsts_line(self.scheme));
+        let to = Recipient::of_site(self.head, persistent, self.site, self.scheme);
         let sent = own.send(client.reply, to, record).await;
         sent.map_or_else(Ended::of_own, |()| Ended::Sent(persistent))
     }

@@ -388,6 +388,7 @@ impl Exchange<'_> {
         record.status = status;
         record.outcome = story.outcome;
         record.detail = story.detail;
+        (record.ttl, record.is_stored) = (story.ttl, story.is_stored);
         let framing = if has_body { framing } else { Framing::Empty };
         Ok(Plan { head: out, segments, framing, persistent: onward.persistent })
     }
@@ -543,7 +544,8 @@ impl Exchange<'_> {
         record: &mut Record<'_>,
     ) -> Result<Ended, WriteError> {
         let persistent = self.onward(Framing::Empty).persistent;
-        let to = Recipient::of(self.request.head, persistent, self.hsts_line());
+        let Request { head, site, scheme, .. } = self.request;
+        let to = Recipient::of_site(head, persistent, site, scheme);
         own.send(reply, to, record).await?;
         Ok(Ended::Sent(persistent))
     }

@@ -305,7 +305,7 @@ impl Task {
                 Err(_) => break Err(Fault::Silent),
             }
         };
-        let response = match read {
+        let mut response = match read {
             Ok(response) => response,
             Err(fault) => {
                 fetch.failed(fault.label());
@@ -317,6 +317,7 @@ impl Task {
         let delay = asked_at.elapsed();
         let is_declined = way.declines(&connection.to, response.status, delay);
         connection.to.heed(&response);
+        connection.to.keep_redirect(&mut response);
         connection.answer.begin_body(&response);
         let age = storing::age_said(&response.fields);
         let received = Received { now: SystemTime::now(), delay, age };

@@ -312,6 +312,13 @@ const WORDS: &[Word] = &[
     ),
     word(
         Topic::NotKept,
+        "event-stream",
+        "it has no end (`text/event-stream`), and each listener has one of its own",
+        "HTML, section 9.2",
+        "nothing; what is to be kept needs another Content-Type",
+    ),
+    word(
+        Topic::NotKept,
         "no-store",
         "the answer says `no-store`",
         "RFC 9111, section 5.2.2.5",

@@ -117,11 +117,13 @@ pub enum Refusal {
     TooLarge,
     /// More names than can be remembered: it could not be purged by all of them.
     Tags,
+    /// It goes on for as long as somebody listens.
+    EventStream,
 }
 
 impl Refusal {
     /// All of them, in the order of the variants.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoStore,
         Self::Private,
         Self::Authorization,
@@ -137,6 +139,7 @@ impl Refusal {
         Self::Signed,
         Self::TooLarge,
         Self::Tags,
+        Self::EventStream,
     ];
 
     /// It says something about who asked and how, and nothing about what is stored already.
@@ -165,6 +168,7 @@ impl Refusal {
             Self::Signed => "signed",
             Self::TooLarge => "too-large",
             Self::Tags => "too-many-tags",
+            Self::EventStream => "event-stream",
         }
     }
 }
@@ -273,6 +277,10 @@ fn may_be_stored(
     if fields.first("set-cookie").is_some() && !is_for_all && !may_strip {
         return Err(Refusal::SetCookie);
     }
+    // Each listener has one of its own, from where it begins to listen.
+    if status == 200 && is_event_stream(fields) {
+        return Err(Refusal::EventStream);
+    }
     if fields.tokens("vary").any(|name| cannot_be_compared(name, policy)) {
         return Err(Refusal::VaryAny);
     }
@@ -286,6 +294,14 @@ fn may_be_stored(
         return Err(Refusal::Deception);
     }
     tags::of(fields).map(drop).map_err(|tags::TooMany| Refusal::Tags)
+}
+
+fn is_event_stream(fields: &Fields) -> bool {
+    const NAME: &[u8] = b"text/event-stream";
+    fields.first("content-type").is_some_and(|value| {
+        let (name, rest) = value.split_at(NAME.len().min(value.len()));
+        name.eq_ignore_ascii_case(NAME) && matches!(rest.first(), None | Some(b';' | b' ' | b'\t'))
+    })
 }
 
 /// Fields that this server writes into each request are not in the client's to be compared.

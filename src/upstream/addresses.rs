@@ -2,7 +2,7 @@
 
 use crate::survive;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -92,7 +92,12 @@ impl Addresses {
         let mut known = self.lock();
         let lasts = match looked_up {
             Ok(found) => {
-                known.found = in_turns(found.collect()).into();
+                known.found = in_turns(with_loopback(name, found.collect())).into();
+                ADDRESSES_LAST
+            }
+            // RFC 6761, section 6.3: whatever resolvers say.
+            Err(_) if is_localhost(name.0) => {
+                known.found = with_loopback(name, Vec::new()).into();
                 ADDRESSES_LAST
             }
             // Addresses that worked are better than none.
@@ -112,6 +117,26 @@ impl Addresses {
         let soon = Instant::now() + FAILURE_LASTS;
         known.believed_until = known.believed_until.map(|until| until.min(soon));
     }
+}
+
+fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let last_label = name.rsplit('.').next().unwrap_or_default();
+    last_label.eq_ignore_ascii_case("localhost")
+}
+
+/// Servers on this machine that say `localhost` may mean either loopback address: where the resolver
+/// knows one of them, the other one comes behind it.
+fn with_loopback((name, port): (&str, u16), mut found: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    if is_localhost(name) {
+        let both: [IpAddr; 2] = [Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
+        for address in both.map(|address| SocketAddr::from((address, port))) {
+            if !found.contains(&address) {
+                found.push(address);
+            }
+        }
+    }
+    found
 }
 
 /// The families take turns, the one that the resolver prefers first, so that one that leads nowhere
@@ -134,6 +159,17 @@ fn in_turns(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn localhost_is_both_loopback_addresses_whatever_the_resolver_knows() {
+        let of = |name, texts: &[&str]| -> Vec<String> {
+            let found = texts.iter().map(|text| text.parse().expect("an address")).collect();
+            with_loopback((name, 1), found).iter().map(SocketAddr::to_string).collect()
+        };
+        assert_eq!(of("localhost", &["127.0.0.1:1"]), ["127.0.0.1:1", "[::1]:1"]);
+        assert_eq!(of("app.LOCALHOST.", &[]), ["[::1]:1", "127.0.0.1:1"]);
+        assert_eq!(of("localhost.test", &["10.0.0.1:1"]), ["10.0.0.1:1"]);
+    }
 
     #[test]
     fn address_families_take_turns() {

@@ -5,6 +5,7 @@ use super::http2::{self, INTERIM_HEADS_MAX};
 use super::pool::Pool;
 use super::server::{Load, Peer, Server};
 use crate::config::{Origin, OriginServer};
+use crate::rules::redirects;
 use crate::transport::{self, BodyReader, ReadError, Reader, Sink, Source, WriteError, Writer};
 use crate::wire::body::{Decoder, Encoding, Frame, Sender as Speaker};
 use crate::wire::response::{self, ResponseHead};
@@ -232,6 +233,13 @@ impl Destination {
     /// The name of the origin, and which of its servers it is.
     pub fn place(&self) -> (&str, &OriginServer) {
         (&self.pool.settings.name, &self.server().settings)
+    }
+
+    /// Leads a redirect to the server itself to where the client came in, where that is wanted.
+    pub fn keep_redirect(&self, head: &mut ResponseHead) {
+        if self.pool.settings.redirects_stay {
+            redirects::stay(&mut head.fields, &self.server().settings);
+        }
     }
 
     /// An answer has come. Keeps the connection no longer than the origin says that it will.

@@ -78,6 +78,7 @@ fn what_an_origin_leaves_out_has_its_default() {
         idle_timeout: secs(60),
         http2: Http2::Auto,
         tls: OriginTls { server_name: None, verify: true, ca: None, client: None },
+        redirects_stay: false,
         health: None,
         ejection: Ejection { failures: 5, time: secs(1), time_max: secs(60) },
         retries: 2,
@@ -131,6 +132,7 @@ time_max = '15s'"));
         requests_max: 9,
         queue_max: 10,
         queue_timeout: secs(11),
+        redirects_stay: false,
         health: Some(HealthCheck {
             path: "/healthz?full=1".into(),
             host: Some("b.test:81".into()),

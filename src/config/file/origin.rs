@@ -67,6 +67,7 @@ pub(super) fn origin(mut section: Section<'_>, folder: &Path) -> ReadOrigin {
         idle_timeout: times.idle,
         http2: http2.as_ref().map_or(Http2::Auto, |found| found.value),
         tls,
+        redirects_stay: false,
         health,
         ejection,
         retries: room.retries,

@@ -273,8 +273,14 @@ impl Driver<'_> {
         let edge = self.door.edge();
         let mut recording = edge.log.begin(Record::new(SystemTime::now(), self.visitor.peer, None));
         let version = Version::Http2;
-        let to =
-            Recipient { version, persistent: false, wants_body: false, hsts: b"", story: None };
+        let to = Recipient {
+            version,
+            persistent: false,
+            wants_body: false,
+            hsts: b"",
+            story: None,
+            trouble_page: None,
+        };
         own.note(to, &mut recording.record);
         recording.record.status = 0;
         recording.record.is_answered(Sent::default());

@@ -141,8 +141,14 @@ async fn refuse(
     let Conversation { visitor, watch, .. } = conversation;
     let mut recording = edge.log.begin(Record::new(SystemTime::now(), visitor.peer, None));
     let record = &mut recording.record;
-    let to =
-        Recipient { version: Version::Http2, persistent: true, wants_body, hsts: b"", story: None };
+    let to = Recipient {
+        version: Version::Http2,
+        persistent: true,
+        wants_body,
+        hsts: b"",
+        story: None,
+        trouble_page: None,
+    };
     let own = Own::BadRequest(bad);
     if bad.explain().0 == 400 {
         own.note(to, record);

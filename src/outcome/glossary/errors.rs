@@ -19,6 +19,13 @@ pub(super) const ERRORS: &[Word] = &[
     ),
     word(
         Topic::Edge,
+        "handed_over",
+        "a purge that came while a new process took over; nothing was purged (503)",
+        "`brim upgrade`",
+        "purge again: the new process does it",
+    ),
+    word(
+        Topic::Edge,
         "no_site",
         "no site answers for the host (421)",
         "`hosts` of `[[site]]`",

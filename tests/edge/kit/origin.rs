@@ -29,7 +29,14 @@ pub(crate) struct Peer {
 impl Origin {
     /// Runs `behave` for each connection, on a thread of its own.
     pub(crate) fn start(behave: impl Fn(&mut Peer) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        Self::start_on(TcpListener::bind("127.0.0.1:0").expect("bound"), behave)
+    }
+
+    /// The same where somebody listens already.
+    pub(crate) fn start_on(
+        listener: TcpListener,
+        behave: impl Fn(&mut Peer) + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().expect("an address");
         let state = Arc::new(State::default());
         let (behave, shared) = (Arc::new(behave), state.clone());

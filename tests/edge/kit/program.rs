@@ -154,6 +154,35 @@ impl Brim {
         Self::spawn(folder, &arguments, environment)
     }
 
+    /// `brim dev` on free ports, which keeps its data in its folder.
+    pub(crate) fn dev(origin: &str, arguments: &[&str]) -> Self {
+        Self::dev_in(tempfile::tempdir().expect("a folder"), origin, arguments)
+    }
+
+    /// The same with the folder of one that has ended.
+    pub(crate) fn dev_again(mut self, origin: &str, arguments: &[&str]) -> Self {
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a folder"));
+        Self::dev_in(folder, origin, arguments)
+    }
+
+    fn dev_in(folder: TempDir, origin: &str, arguments: &[&str]) -> Self {
+        let data = path_text(folder.path()).to_owned();
+        let usual = ["dev", origin, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        Self::spawn(folder, &[&usual, arguments].concat(), &[("XDG_DATA_HOME", &data)])
+    }
+
+    /// `brim dev` at the first port that is free.
+    pub(crate) fn dev_anywhere(folder: TempDir, origin: &str) -> Self {
+        Self::spawn(folder, &["dev", origin, "--admin", "127.0.0.1:0"], &[])
+    }
+
+    /// Where `brim dev` listens with TLS.
+    pub(crate) fn dev_https(&self) -> SocketAddr {
+        let line = self.stdout.wait_for(" is at http://");
+        let address = line.rsplit("https://").next().and_then(|url| url.split('/').next());
+        address.and_then(|address| address.parse().ok()).expect("an address")
+    }
+
     /// An edge whose output is read up to the address it names, and no further.
     pub(crate) fn unread(origin: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
@@ -206,7 +235,8 @@ impl Brim {
         let stdout = Lines::of(child.stdout.take().expect("piped"));
         let stderr = Lines::of(child.stderr.take().expect("piped"));
         let line = match arguments[0] {
-            "demo" => stdout.wait_for(" is at http://"),
+            "dev" if arguments.contains(&"--json") => stderr.wait_for(" is at http://"),
+            "demo" | "dev" => stdout.wait_for(" is at http://"),
             _ => stderr.wait_for("listening address="),
         };
         let address = line.split(['/', '=', ',', ' ']).find_map(|word| word.parse().ok());
@@ -298,6 +328,11 @@ impl Brim {
     /// The first line on standard output with this text, if it is there already.
     pub(crate) fn printed_so_far(&self, text: &str) -> Option<String> {
         self.stdout.find(text)
+    }
+
+    /// Lines on standard output with this text so far.
+    pub(crate) fn printed_count(&self, text: &str) -> usize {
+        self.stdout.all().iter().filter(|line| line.contains(text)).count()
     }
 
     /// The first line of the access log with this text, waited for.

@@ -17,6 +17,7 @@ mod door;
 mod guards;
 mod http1;
 mod http2;
+mod next;
 mod own;
 mod pass;
 mod proxy_protocol;

@@ -11,6 +11,7 @@
 mod addresses;
 mod checks;
 mod dial;
+mod door;
 mod doors;
 mod exchange;
 mod fault;
@@ -32,7 +33,7 @@ pub use way::{Asking, Way};
 
 use crate::config::Origin;
 use crate::metrics::Metrics;
-use doors::Owed;
+use door::Owed;
 use idle::Idle;
 use pool::Pool;
 use std::io;

@@ -23,6 +23,15 @@ enum Known<'a> {
     TraceId(u128),
 }
 
+impl Record<'_> {
+    /// Its line as one JSON object.
+    pub fn json(&self) -> String {
+        let mut line = Vec::new();
+        json(&mut line, self);
+        String::from_utf8(line).unwrap_or_default()
+    }
+}
+
 /// Adds a line with its end.
 pub(super) fn write(out: &mut Vec<u8>, format: &LogFormat, record: &Record<'_>) {
     match format {

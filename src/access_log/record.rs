@@ -1,7 +1,6 @@
 //! What is known of a request.
 
-use super::line;
-use crate::config::{LogFormat, Site};
+use crate::config::Site;
 use crate::outcome::{Outcome, Tier};
 use crate::trace::Trail;
 use crate::wire::request::RequestHead;
@@ -100,14 +99,6 @@ impl<'a> Record<'a> {
     /// `host[:port]` as the client named it.
     pub fn host(&self) -> Option<&str> {
         self.head?.authority_text().filter(|host| !host.is_empty())
-    }
-
-    /// Its line as one JSON object.
-    pub fn json(&self) -> String {
-        let mut line = Vec::new();
-        line::write(&mut line, &LogFormat::Json, self);
-        line.pop();
-        String::from_utf8(line).unwrap_or_default()
     }
 
     /// How long it has taken so far, or took.

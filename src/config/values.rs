@@ -189,10 +189,16 @@ fn as_v4(network: IpNet) -> IpNet {
     v4.and_then(|(address, bits)| Ipv4Net::new(address, bits).ok()).map_or(network, IpNet::V4)
 }
 
-/// Whether a target of its own is known is not told to editors.
+macro_rules! level {
+    () => {
+        "((error|warn|info|debug|trace)|[A-Za-z0-9_:]+=(error|warn|info|debug|trace|off))"
+    };
+}
+
+/// That there is one level for all, and not two, is not told to editors.
 pub(super) const LEVELS: Text<Levels> = Text {
     expected: "a level, as \"info\", or levels of targets, too, as \"info,brim::upstream=debug\"",
-    pattern: ANY,
+    pattern: concat!("^ *", level!(), " *(, *", level!(), " *)*$"),
     read: |text| text.parse().map_err(of_its_own),
 };
 
@@ -221,7 +227,7 @@ pub(super) const PARENTS: Words<Parents> =
 /// wrong with an address is not told to editors.
 pub(super) const COLLECTOR: Text<Collector> = Text {
     expected: "an OTLP/HTTP collector without TLS, such as \"http://127.0.0.1:4318\"",
-    pattern: "^[hH][tT][tT][pP]:",
+    pattern: "^[hH][tT][tT][pP]:[^?#@]+$",
     read: |text| {
         let mut url = url::Url::parse(text).map_err(|_| None)?;
         let is_good = url.scheme() == "http"

@@ -3,9 +3,9 @@
 use super::Engine;
 use super::fill::{Rest, is_ordinary};
 use super::in_flight::Wanted;
-use super::lookup::Request;
 use super::notes::Note;
 use super::object::{Object, Variants};
+use super::request::Request;
 use crate::outcome::{Forward, Outcome, Staleness};
 use crate::rules::conditional;
 use crate::rules::freshness::{Trouble, Use};

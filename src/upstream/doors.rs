@@ -3,8 +3,7 @@
 
 use super::Upstream;
 use super::pool::Pool;
-use super::server::Server;
-use crate::config::{Origin, OriginServer};
+use crate::config::Origin;
 use crate::rules::loops::Identity;
 use crate::transport::{self, BodyReader, Reader};
 use crate::wire::HeadLimits;
@@ -12,9 +11,7 @@ use crate::wire::body::{Decoder, Frame, Sender};
 use crate::wire::response::{self, ResponseHead};
 use bytes::BytesMut;
 use http::Method;
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -36,34 +33,6 @@ const CLOSED_PAUSE: Duration = Duration::from_millis(50);
 
 /// A receipt is far smaller.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
-
-/// The admin listener of one server.
-pub(super) struct Door {
-    server: Server,
-    is_owed: Arc<AtomicBool>,
-}
-
-/// Who may have what was purged here: by the URLs of admin listeners, of whatever origin in whatever
-/// configuration.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Owed(BTreeMap<String, Arc<AtomicBool>>);
-
-impl Owed {
-    /// The same for these.
-    pub(super) fn of(&self, origins: &[Arc<Origin>]) -> Self {
-        let urls = origins.iter().flat_map(|origin| &origin.admin).map(OriginServer::url);
-        let mut all = BTreeMap::new();
-        for url in urls {
-            let is_owed = self.at(&url);
-            all.entry(url).or_insert(is_owed);
-        }
-        Self(all)
-    }
-
-    fn at(&self, url: &str) -> Arc<AtomicBool> {
-        self.0.get(url).cloned().unwrap_or_default()
-    }
-}
 
 /// One of all origins' doors.
 #[derive(Clone)]
@@ -98,18 +67,6 @@ pub struct DoorAnswer {
     pub status: u16,
     /// Its content.
     pub body: Vec<u8>,
-}
-
-impl Door {
-    pub(super) fn new(settings: OriginServer, owed: &Owed) -> Self {
-        let (name, is_owed) = (settings.to_string(), owed.at(&settings.url()));
-        Self { server: Server::new(settings, name), is_owed }
-    }
-
-    /// It may have what was purged here.
-    pub(super) fn is_owed(&self) -> bool {
-        self.is_owed.load(Ordering::SeqCst)
-    }
 }
 
 impl PurgeWay {
@@ -155,7 +112,7 @@ impl ParentDoor {
     /// Whether a server is asked for nothing, because it may have what was purged here. In force for
     /// everybody who asks afterwards, at whatever origin the same server is.
     pub fn keep_out(&self, is_owed: bool) {
-        self.pool.doors[self.position].is_owed.store(is_owed, Ordering::SeqCst);
+        self.pool.doors[self.position].set_owed(is_owed);
     }
 }
 

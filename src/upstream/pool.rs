@@ -2,7 +2,7 @@
 //! often another one may be tried.
 
 use super::Fault;
-use super::doors::{Door, Owed};
+use super::door::{Door, Owed};
 use super::health::{Change, Trouble};
 use super::server::Server;
 use super::tls::{self, Tls};

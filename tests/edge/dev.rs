@@ -46,7 +46,10 @@ fn each_request_is_a_line_with_its_verdict_and_the_reason() {
         line("GET /confirmed")
             .ends_with("nothing is stored for this URL, kept, and confirmed each time")
     );
-    assert!(line("PASS         200 POST /form").contains("never answered out of a cache"));
+    assert!(
+        line("PASS         200 POST /form")
+            .contains("only GET and HEAD are answered from the cache")
+    );
     // Nothing of it is meant for a terminal, because there is none.
     assert!(brim.printed_so_far("\x1b").is_none());
     assert_eq!(line("in front of").trim(), format!("in front of {}", url(&origin)));

@@ -2,7 +2,7 @@
 
 use super::told::{
     AdditionTold, Explanation, FlightTold, KeyTold, LeftOutTold, RememberedTold, Selector,
-    StoredTold,
+    StoredTold, cut,
 };
 use super::verdict::Context;
 use crate::config::Site;
@@ -19,8 +19,6 @@ use std::time::Duration;
 const LEFT_OUT_MAX: usize = 100;
 /// Tags of one object that are listed.
 const TAGS_MAX: usize = 50;
-/// Of a value that somebody else has chosen.
-const VALUE_BYTES_MAX: usize = 1024;
 /// Selecting fields of one object that are listed.
 const SELECTORS_MAX: usize = 32;
 
@@ -158,12 +156,4 @@ fn added(additions: &[u8]) -> Vec<AdditionTold> {
 /// What somebody else has chosen, as text.
 pub(super) fn text(bytes: &[u8]) -> String {
     cut(String::from_utf8_lossy(bytes).into_owned())
-}
-
-pub(super) fn cut(mut text: String) -> String {
-    if text.len() > VALUE_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(VALUE_BYTES_MAX));
-        text += "...";
-    }
-    text
 }

@@ -7,6 +7,9 @@ use crate::rules::cache_status::Story;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+/// Of a value that somebody else has chosen.
+const VALUE_BYTES_MAX: usize = 1024;
+
 /// Everything about one request.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Explanation {
@@ -358,6 +361,15 @@ pub fn duration(time: Duration) -> String {
         }
     }
     format!("{seconds}s")
+}
+
+/// What somebody else has chosen, as far as it is shown.
+pub(super) fn cut(mut text: String) -> String {
+    if text.len() > VALUE_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(VALUE_BYTES_MAX));
+        text += "...";
+    }
+    text
 }
 
 /// Words of the glossary as a sentence, without its marks for code.

@@ -1,6 +1,6 @@
 //! What a request would get, in words: why, by which rule, and what to change.
 
-use super::stored::cut;
+use super::told::cut;
 use super::told::{Verdict, duration, sentence};
 use crate::config::Site;
 use crate::engine::{Explained, Fetch, Head, Object, Prospect, Remembered, Request};

@@ -164,7 +164,8 @@ const VALUES: &str = r#"
     65536 1000000 1000001 9223372036854775807 0x10 0.5 1.0 "" "a" "x/y" "␣" "é"
     "all" "none" "json" "JSON" "stdout" "off" "error" "warn" "info" "debug" "trace" "Info"
     "client" "origin" "auto" "never" "always" "round_robin" "least_conn" "hash" "round-robin"
-    "1.2" "1.3" "1.1" "required" "optional"
+    "1.2" "1.3" "1.1" "required" "optional" "any" "trusted" "text" "combined" "{status}␣{client}" "{nothing}"
+    "info,h2=off,brim::upstream=debug" "info,␣h2=warn" "off" "h2=off" "info,h2" "debug,trace" "info,=debug"
     "500ms" "10s" "30d" "1h30m" "1h␣30m" "0s" "0ms" "0m␣0s" "0.0s" "0.5s" "1.5h" "1.s" ".5s" "10" "s"
     "10␣s" "10q" "-1s" "11years" "1M" "1y" "10S" "99999999999999999999s" "0.0000000001s" "1500ms"
     "64KiB" "10GiB" "15MiB" "16MiB" "0B" "1024" "1.5MiB" "1␣kB" "KiB" "1KiBB" "1ki" "-1B" ".5G" "1.B"
@@ -205,6 +206,10 @@ const WIDER: &[(&str, &[&str])] = &[
     ("an address with a port", &["\"[:::]:80\""]),
     ("a host, such as \"example.com\" or", &["\"[:::]:80\""]),
     ("an origin", &["\"http://a:0\"", "\"http://[:::]:80\""]),
+    ("an OTLP", &["\"http://\"", "\"http://[:::]:80\"", "\"http://a:b\""]),
+    // Nor names in a template, nor how many levels there are.
+    ("log.format", &["\"{nothing}\""]),
+    ("log.level", &["\"debug,trace\""]),
     // To a schema, this is a whole number.
     ("a whole number", &["1.0"]),
     ("a port", &["1.0"]),

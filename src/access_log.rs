@@ -163,12 +163,12 @@ impl AccessLog {
 
     /// What a request that came at `now` is called on its way.
     pub fn trail<'a>(
-        &self,
+        &'a self,
         head: &'a RequestHead,
         peer_is_trusted: bool,
         now: SystemTime,
     ) -> Trail<'a> {
-        Trail::new(head, peer_is_trusted, now, self.tracer.clone())
+        Trail::new(head, peer_is_trusted, now, self.tracer.as_ref())
     }
 
     /// Begins a line that is written when it is dropped, however that comes about.
@@ -266,7 +266,7 @@ impl Drop for Recording<'_> {
             record.outcome = Outcome::Error("panic");
         }
         let duration = record.ends();
-        let site = record.site.as_ref().map(|site| site.position);
+        let site = record.site.map(|site| site.position);
         // Whoever has seen the line finds it counted.
         log.metrics.request(site, record.outcome, duration);
         log.metrics.answered(&Answered {

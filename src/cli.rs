@@ -42,9 +42,8 @@ enum Command {
     #[command(after_help = "\
 SIGTERM and SIGINT stop it: no new connections, running requests finish (at most
 `server.shutdown_timeout`), then it exits with 0. A second signal does not wait. SIGHUP applies the
-file again, as `brim reload` does.
-`server.shutdown_timeout`), then it exits with 0. A second signal does not wait.
-SIGUSR2 has a new process take over, as brim upgrade does.
+file again, as `brim reload` does, and opens the access log again. SIGUSR2 has a new process take
+over, as `brim upgrade` does.
 
 Example:
   brim run --config /etc/brim/edge.toml")]
@@ -118,7 +117,7 @@ Examples:
     Reload(RunningEdge),
     /// Show or change how loud a running edge's error log is.
     ///
-    /// What is changed is so at once, and until the next start.
+    /// What is changed is so at once, and until the next start, or a reload with another `log.level`.
     #[command(after_help = "\
 LEVEL is error, warn, info, debug or trace, and may name others for single parts of the program, which
 the lines of the log name; off is for those alone.

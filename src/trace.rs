@@ -24,7 +24,7 @@ pub struct Trail<'a> {
     head: &'a RequestHead,
     peer_is_trusted: bool,
     now: SystemTime,
-    tracer: Option<Arc<Tracer>>,
+    tracer: Option<&'a Arc<Tracer>>,
     is_told_in_answers: bool,
     id: OnceLock<RequestId>,
     place: OnceLock<Option<Place>>,
@@ -44,7 +44,7 @@ impl<'a> Trail<'a> {
         head: &'a RequestHead,
         peer_is_trusted: bool,
         now: SystemTime,
-        tracer: Option<Arc<Tracer>>,
+        tracer: Option<&'a Arc<Tracer>>,
     ) -> Self {
         let (id, place) = (OnceLock::new(), OnceLock::new());
         Self { head, peer_is_trusted, now, tracer, is_told_in_answers: false, id, place }
@@ -85,7 +85,7 @@ impl<'a> Trail<'a> {
 
     fn find_place(&self) -> Option<Place> {
         let told = TraceContext::of(&self.head.fields);
-        let Some(tracer) = &self.tracer else {
+        let Some(tracer) = self.tracer else {
             return told.map(|context| Place { parent: Some(context.span_id), context });
         };
         let span_id = random().max(1);
@@ -113,13 +113,13 @@ impl<'a> Trail<'a> {
         Errand {
             id: self.id().clone(),
             context: self.place().map(|place| place.context.clone()),
-            tracer: self.tracer.clone(),
+            tracer: self.tracer.cloned(),
         }
     }
 
     /// Where what is told of it as a whole goes, and what that begins with, if anybody wants it.
     pub fn span(&self) -> Option<(&Tracer, Span)> {
-        let tracer = self.tracer.as_deref()?;
+        let tracer = self.tracer.map(AsRef::as_ref)?;
         let Place { context, parent } = self.place()?;
         let span = || Span::new(context, context.span_id, *parent, Kind::Server, self.now);
         context.is_sampled.then(|| (tracer, span()))

@@ -124,7 +124,7 @@ fn known<'a>(record: &'a Record<'_>, value: LogValue) -> Option<Known<'a>> {
         LogValue::Method => Known::Bytes(head?.method.as_str().as_bytes()),
         LogValue::Host => Known::Bytes(head?.authority_text().unwrap_or_default().as_bytes()),
         LogValue::Target => Known::Bytes(head?.target().as_bytes()),
-        LogValue::Site => Known::Bytes(record.site.as_ref()?.name.as_bytes()),
+        LogValue::Site => Known::Bytes(record.site?.name.as_bytes()),
         LogValue::Status => Known::Number(record.status.into()),
         LogValue::Bytes => Known::Number(record.sent.bytes),
         LogValue::FirstByteMs => Known::Milliseconds(record.first_byte()?),

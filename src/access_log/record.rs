@@ -5,7 +5,6 @@ use crate::outcome::{Outcome, Tier};
 use crate::trace::Trail;
 use crate::wire::request::RequestHead;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Everything the log says about one request.
@@ -19,7 +18,7 @@ pub struct Record<'a> {
     /// What it is called; as `head`.
     pub(super) trail: Option<&'a Trail<'a>>,
     /// The site that it belongs to.
-    pub site: Option<Arc<Site>>,
+    pub site: Option<&'a Site>,
     /// What the client was told; 0 when it was told nothing.
     pub status: u16,
     /// Where what it was answered with was found, if that was stored.

@@ -50,7 +50,7 @@ pub(super) fn told(mut span: Span, record: &Record<'_>) -> Span {
         ("brim.reason", record.outcome.reason()),
         ("brim.detail", record.detail),
         ("brim.tier", record.tier.map(|tier| tier.label())),
-        ("brim.site", record.site.as_ref().map(|site| site.name.as_str())),
+        ("brim.site", record.site.map(|site| site.name.as_str())),
     ] {
         if let Some(word) = word {
             span.says(name, word);

@@ -31,6 +31,8 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     lines: Vec<u8>,
+    /// The thread that writes has nothing to do: to wake it takes a system call.
+    is_awaited: bool,
     is_to_reopen: bool,
     /// No more come.
     is_ending: bool,
@@ -88,10 +90,10 @@ impl Queue {
             }
             return true;
         }
-        let was_empty = state.lines.is_empty();
         state.lines.extend_from_slice(line);
+        let is_awaited = std::mem::take(&mut state.is_awaited);
         drop(state);
-        if was_empty {
+        if is_awaited {
             self.changed.notify_all();
         }
         true
@@ -172,8 +174,10 @@ impl Writer {
     /// Waits for lines and takes them, and whether a new file is to follow; `None`: there is nothing
     /// more.
     fn next(&mut self, batch: &mut Vec<u8>) -> Option<bool> {
-        let is_idle =
-            |state: &mut State| state.lines.is_empty() && !state.is_to_reopen && !state.is_ending;
+        let is_idle = |state: &mut State| {
+            state.is_awaited = state.lines.is_empty() && !state.is_to_reopen && !state.is_ending;
+            state.is_awaited
+        };
         let waited = self.queue.changed.wait_while(self.queue.lock(), is_idle);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut state.lines, batch);

@@ -44,7 +44,8 @@ impl Explainer<'_> {
     /// The answer to `?url=..&header=..&method=..&fetch=true`.
     pub(super) async fn answer(&self, query: Option<&str>) -> Answer {
         let asked = Query::parse_with(query, &["url", "header", "method", "fetch"], "header");
-        let mut answer = match asked.and_then(|query| asked::read(&query)) {
+        let limits = self.configured.head_limits();
+        let mut answer = match asked.and_then(|query| asked::read(&query, limits)) {
             Ok(asked) => Answer::json(200, &self.explain(&asked).await),
             Err(message) => Answer::error(400, &message),
         };

@@ -21,7 +21,7 @@ pub(super) fn show(query: Option<&str>) -> Answer {
     }
 }
 
-/// What it is from now on, until the next start or reload.
+/// What it is from now on, until the next start, or a reload with another `log.level`.
 pub(super) fn set(query: Option<&str>, body: &[u8]) -> Answer {
     let wished = Query::parse(query, &[]).and_then(|_| {
         let wish: LogLevel = serde_json::from_slice(body).map_err(|error| {

@@ -6,6 +6,7 @@ use http::{Method, Request};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
@@ -121,6 +122,27 @@ impl Door {
     }
 }
 
+/// Says why a command failed. Whoever listens in an edge's place may have sent some of it: nothing
+/// of that is more than text to the terminal.
+pub(super) fn failed(message: &str) -> ExitCode {
+    let lines: Vec<String> = message.lines().map(printable).collect();
+    eprintln!("brim: {}", lines.join("\n"));
+    ExitCode::FAILURE
+}
+
+/// The same with everything escaped that a terminal may take for more than text.
+pub(super) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter == ' ' || letter.is_ascii_graphic() {
+            out.push(letter);
+        } else {
+            out.extend(letter.escape_unicode());
+        }
+    }
+    out
+}
+
 /// Who asks an edge.
 pub(super) fn agent(answered_within: Duration) -> ureq::Agent {
     ureq::Agent::config_builder()
@@ -167,6 +189,14 @@ pub(crate) fn admin_address(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_but_text_reaches_a_terminal() {
+        let text = "a\x1b[31m\u{9b}1m\u{202e}\u{7}\r\n\u{e9}b";
+        let told = printable(text);
+        assert!(told.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{told}");
+        assert_eq!(told, "a\\u{1b}[31m\\u{9b}1m\\u{202e}\\u{7}\\u{d}\\u{a}\\u{e9}b");
+    }
 
     #[test]
     fn an_address_of_every_interface_is_met_on_this_machine() {

@@ -2,7 +2,7 @@
 
 mod telling;
 
-use super::door::{Answer, Door, Key};
+use super::door::{Answer, Door, Key, failed};
 use crate::admin::explain::told::Explanation;
 use http::Method;
 use serde::Deserialize;
@@ -34,10 +34,7 @@ pub(crate) fn explain(question: &Question, door: &Door, is_json: bool) -> ExitCo
             let _ = writeln!(io::stdout(), "{}", text.trim_end());
             ExitCode::SUCCESS
         }
-        Err(message) => {
-            eprintln!("brim: {}", telling::plain(&message));
-            ExitCode::FAILURE
-        }
+        Err(message) => failed(&message),
     }
 }
 

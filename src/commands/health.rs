@@ -1,6 +1,6 @@
 //! `brim health`: ask a running edge how it is.
 
-use super::door::{Door, agent};
+use super::door::{Door, agent, failed};
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -19,10 +19,7 @@ pub(crate) fn health(door: &Door, only_alive: bool) -> ExitCode {
             let _ = io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
-        Err(message) => {
-            eprintln!("brim: {message}");
-            ExitCode::FAILURE
-        }
+        Err(message) => failed(&message),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `brim log-level`: how loud a running edge's error log is.
 
-use super::door::{Answer, Door};
+use super::door::{Answer, Door, failed, printable};
 use http::Method;
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
@@ -19,13 +19,10 @@ struct Failure {
 pub(crate) fn log_level(level: Option<String>, door: &Door) -> ExitCode {
     match asked(level, door) {
         Ok(level) => {
-            println!("{level}");
+            println!("{}", printable(&level));
             ExitCode::SUCCESS
         }
-        Err(message) => {
-            eprintln!("brim: {message}");
-            ExitCode::FAILURE
-        }
+        Err(message) => failed(&message),
     }
 }
 

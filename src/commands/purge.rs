@@ -2,7 +2,7 @@
 
 mod telling;
 
-use super::door::{Answer, Door, Key};
+use super::door::{Answer, Door, Key, failed};
 use crate::rules::purging::Wish;
 use http::Method;
 use std::process::ExitCode;
@@ -15,16 +15,10 @@ pub(crate) fn purge(wish: &Wish, door: &Door, is_json: bool) -> ExitCode {
             telling::say(&text);
             match pending {
                 None => ExitCode::SUCCESS,
-                Some(pending) => {
-                    eprintln!("brim: {pending}");
-                    ExitCode::FAILURE
-                }
+                Some(pending) => failed(&pending),
             }
         }
-        Err(message) => {
-            eprintln!("brim: {message}");
-            ExitCode::FAILURE
-        }
+        Err(message) => failed(&message),
     }
 }
 

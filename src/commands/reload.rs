@@ -1,7 +1,7 @@
 //! `brim reload`: have a running edge read its configuration again.
 
 use super::check;
-use super::door::{Answer, Door, Key};
+use super::door::{Answer, Door, Key, failed};
 use http::Method;
 use serde::Deserialize;
 use serde_json::Value;
@@ -41,8 +41,7 @@ pub(crate) fn reload(door: &Door) -> ExitCode {
             // Most often for the same reason for which the edge would refuse it.
             let is_good = check::load(&door.config).is_some();
             let message = if is_good { message } else { "nothing was reloaded".to_owned() };
-            eprintln!("brim: {message}");
-            return ExitCode::FAILURE;
+            return failed(&message);
         }
     };
     match reloaded(&key) {
@@ -50,10 +49,7 @@ pub(crate) fn reload(door: &Door) -> ExitCode {
             print!("{text}");
             ExitCode::SUCCESS
         }
-        Err(message) => {
-            eprintln!("brim: {message}");
-            ExitCode::FAILURE
-        }
+        Err(message) => failed(&message),
     }
 }
 

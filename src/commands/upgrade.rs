@@ -1,6 +1,6 @@
 //! `brim upgrade`: have a new process take over from the running edge.
 
-use super::door::{Answer, Door, Key};
+use super::door::{Answer, Door, Key, failed, printable};
 use http::Method;
 use serde::Deserialize;
 use std::process::ExitCode;
@@ -19,13 +19,10 @@ struct Failure {
 pub(crate) fn upgrade(door: &Door) -> ExitCode {
     match door.key().and_then(|key| upgraded(&key)) {
         Ok(Upgraded { pid, version }) => {
-            println!("process {pid} has taken over; it is brim {version}");
+            println!("process {pid} has taken over; it is brim {}", printable(&version));
             ExitCode::SUCCESS
         }
-        Err(message) => {
-            eprintln!("brim: {message}");
-            ExitCode::FAILURE
-        }
+        Err(message) => failed(&message),
     }
 }
 

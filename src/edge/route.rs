@@ -78,7 +78,7 @@ impl Edge {
 
     /// What a request is called on its way.
     pub(super) fn trail<'h>(
-        &self,
+        &'h self,
         head: &'h RequestHead,
         visitor: &Visitor,
         now: SystemTime,
@@ -94,13 +94,13 @@ impl Edge {
         &'a self,
         arrival: Arrival<'a>,
         key: &'a mut Key,
-        record: &mut Record<'_>,
+        record: &mut Record<'a>,
     ) -> (Route<'a>, Option<Place<'a>>) {
         let site = arrival.head.authority().map(|authority| authority.host);
         let Some(site) = self.configured.sites().find(site) else {
             return (Route::Ourselves(Said::Own(Own::NoSite), b""), None);
         };
-        record.site = Some(site.clone());
+        record.site = Some(site);
         match self.guards.request(site, arrival.client) {
             Ok(place) => (self.route_to(site, arrival, key, record).await, Some(place)),
             Err(own) => {

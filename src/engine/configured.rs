@@ -8,24 +8,32 @@ use crate::metrics::Metrics;
 use crate::permits;
 use crate::rules::site::SiteMap;
 use crate::upstream::{Checks, Upstream};
+use crate::wire::HeadLimits;
 use std::io;
 use std::sync::Arc;
 
 /// Sites, origins and parents that belong together.
 pub struct Configured {
     sites: SiteMap,
+    head_limits: HeadLimits,
     pub(super) upstream: Upstream,
     pub(super) parents: Parents,
 }
 
 impl Configured {
     pub(super) fn new(settings: &Settings, upstream: Upstream, parents: Parents) -> Arc<Self> {
-        Arc::new(Self { sites: SiteMap::new(&settings.sites), upstream, parents })
+        let (sites, head_limits) = (SiteMap::new(&settings.sites), settings.server.limits.head);
+        Arc::new(Self { sites, head_limits, upstream, parents })
     }
 
     /// The sites by their hosts.
     pub fn sites(&self) -> &SiteMap {
         &self.sites
+    }
+
+    /// What the head of a request may take.
+    pub fn head_limits(&self) -> &HeadLimits {
+        &self.head_limits
     }
 
     /// The origins and the connections to them.

@@ -46,7 +46,7 @@ impl AnswerSeries {
         let sent_bytes = counters(
             registry,
             "brim_sent_bytes_total",
-            "Bytes sent to clients in answers, heads included, TLS not.",
+            "Bytes sent to clients in answers, heads included (over HTTP/2 as HTTP/1.1 would write them), TLS not.",
             &["site"],
         );
         let unstored = counters(

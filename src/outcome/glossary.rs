@@ -381,7 +381,7 @@ const WORDS: &[Word] = &[
         Topic::NotKept,
         "provoked-error",
         "an error that an oversized or odd request may have provoked, and others would not get",
-        "RFC 9111, section 3",
+        "RFC 9111, section 7.1",
         "nothing; ask without oversized fields",
     ),
     word(

@@ -7,10 +7,6 @@ use crate::wire::request::{BadRequest, Parser, RequestHead};
 use bytes::BytesMut;
 use http::{HeaderName, Method};
 
-/// No more than the operator's own head can hold.
-const LIMITS: HeadLimits =
-    HeadLimits { head_bytes_max: 256 * 1024, target_bytes_max: 192 * 1024, fields_max: 1000 };
-
 /// A request that nobody has sent.
 pub(super) struct Asked {
     /// As it is written.
@@ -31,7 +27,8 @@ impl Asked {
     }
 }
 
-pub(super) fn read(query: &Query<'_>) -> Result<Asked, String> {
+/// A head beyond these limits is one that the edge refuses.
+pub(super) fn read(query: &Query<'_>, limits: &HeadLimits) -> Result<Asked, String> {
     let url = query.value("url").ok_or("`url` is missing: which URL?")?;
     let AskedFor { scheme, mut authority, target } = asked_for(url)?;
     let method = query.value("method").unwrap_or("GET");
@@ -53,7 +50,7 @@ pub(super) fn read(query: &Query<'_>) -> Result<Asked, String> {
         }
     }
     let text = format!("{method} {target} HTTP/1.1\r\nHost: {authority}\r\n{lines}\r\n");
-    let head = Parser::default().next(&mut BytesMut::from(text.as_bytes()), &LIMITS);
+    let head = Parser::default().next(&mut BytesMut::from(text.as_bytes()), limits);
     // There is an end to it: to need more would be to have read it in another way.
     let head = head.and_then(|head| head.ok_or(BadRequest::RequestLine));
     Ok(Asked { method: method.to_owned(), scheme, authority, target, head, fetches })

@@ -5,6 +5,7 @@ use crate::admin::explain::told::{
     AdditionTold, Explanation, FetchedTold, FlightTold, HostsTold, KeyTold, RememberedTold,
     Selector, StoredTold, Verdict, duration,
 };
+use crate::commands::door::printable;
 use bytesize::ByteSize;
 use std::fmt::Write;
 use std::time::Duration;
@@ -18,19 +19,6 @@ const WIDTH: usize = 100;
 pub(super) struct Telling {
     out: String,
     is_coloured: bool,
-}
-
-/// The same with everything escaped that a terminal may take for more than text.
-pub(super) fn plain(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if letter == ' ' || letter.is_ascii_graphic() {
-            out.push(letter);
-        } else {
-            out.extend(letter.escape_unicode());
-        }
-    }
-    out
 }
 
 impl Telling {
@@ -91,7 +79,7 @@ impl Telling {
         let words =
             if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
         let status = status.map_or_else(String::new, |status| format!(" {status}"));
-        let headline = plain(&format!("{outcome}{words}{status}"));
+        let headline = printable(&format!("{outcome}{words}{status}"));
         let headline =
             if self.is_coloured { format!("\x1b[1;{colour}m{headline}\x1b[0m") } else { headline };
         let _ = writeln!(self.out, "{headline}");
@@ -203,7 +191,10 @@ impl Telling {
 
     fn fetched(&mut self, fetched: &FetchedTold) {
         self.out.push('\n');
-        let status = fetched.status.map_or_else(|| "no answer".to_owned(), |s| s.to_string());
+        let Some(status) = fetched.status else {
+            self.line("origin", &fetched.because);
+            return self.why(fetched);
+        };
         let took = fetched.milliseconds.map_or_else(String::new, |ms| format!(" after {ms} ms"));
         self.line("origin", &format!("{status}{took}"));
         for (name, value) in &fetched.fields {
@@ -216,6 +207,10 @@ impl Telling {
             self.line("ignored", &format!("{name}: {why}"));
         }
         self.line("judged", &fetched.because);
+        self.why(fetched);
+    }
+
+    fn why(&mut self, fetched: &FetchedTold) {
         self.line("  by", &fetched.by);
         self.line("  change", &fetched.change);
         self.line("  more", &fetched.more.join(" "));
@@ -229,7 +224,7 @@ impl Telling {
         }
         let mut column = NAME_WIDTH;
         let _ = write!(self.out, "{name:NAME_WIDTH$}");
-        for (position, word) in plain(text).split(' ').enumerate() {
+        for (position, word) in printable(text).split(' ').enumerate() {
             if position > 0 && column + 1 + word.len() > WIDTH {
                 let _ = write!(self.out, "\n{:NAME_WIDTH$}", "");
                 column = NAME_WIDTH;
@@ -266,14 +261,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_but_text_reaches_a_terminal() {
-        let text = "a\x1b[31m\u{9b}1m\u{202e}\u{7}\r\n\u{e9}b";
-        let told = plain(text);
-        assert!(told.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{told}");
-        assert_eq!(told, "a\\u{1b}[31m\\u{9b}1m\\u{202e}\\u{7}\\u{d}\\u{a}\\u{e9}b");
-    }
-
-    #[test]
     fn lines_are_broken_between_words_and_aligned() {
         let mut telling = Telling::new(false);
         telling.line("name", &["word"; 40].join(" "));
@@ -282,6 +269,15 @@ mod tests {
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(lines[0].starts_with("name      word ") && lines[0].len() <= WIDTH, "{lines:?}");
         assert!(lines[1].starts_with("          word "), "{lines:?}");
+    }
+
+    #[test]
+    fn an_origin_that_was_not_asked_is_not_said_to_be_silent() {
+        let fetched =
+            FetchedTold { because: "it was not asked".to_owned(), ..FetchedTold::default() };
+        let mut telling = Telling::new(false);
+        telling.fetched(&fetched);
+        assert_eq!(telling.out, "\norigin    it was not asked\n");
     }
 
     #[test]

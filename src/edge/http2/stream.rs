@@ -83,10 +83,9 @@ async fn converse(
     let Conversation { visitor, watch, shutdown, .. } = conversation;
     let now = SystemTime::now();
     let client = edge.client_of(head, visitor);
-    let trail = edge.trail(head, visitor, now);
+    let (mut key, trail) = (Key::default(), edge.trail(head, visitor, now));
     let mut recording = edge.log.begin(Record::new(now, client, Some((head, &trail))));
     let record = &mut recording.record;
-    let mut key = Key::default();
     let arrival = Arrival { head, visitor, client, now, trail: &trail, shutdown };
     let _place;
     let mut ended = if reply.is_gone().await {

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 /// Bytes of lines waiting for the writer.
 const QUEUE_BYTES: usize = 4 * 1024 * 1024;
+/// So long lines are gathered to be written together, or until there are so many bytes of them.
+const GATHERS_FOR: Duration = Duration::from_millis(20);
+const BATCH_BYTES: usize = 64 * 1024;
 /// Until writing is tried again after it has failed.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The same after a target that is not waited for was full.
@@ -33,6 +36,8 @@ struct State {
     lines: Vec<u8>,
     /// The thread that writes has nothing to do: to wake it takes a system call.
     is_awaited: bool,
+    /// It waits for more of them.
+    is_gathering: bool,
     is_to_reopen: bool,
     /// No more come.
     is_ending: bool,
@@ -91,7 +96,8 @@ impl Queue {
             return true;
         }
         state.lines.extend_from_slice(line);
-        let is_awaited = std::mem::take(&mut state.is_awaited);
+        let is_enough = state.is_gathering && state.lines.len() >= BATCH_BYTES;
+        let is_awaited = std::mem::take(&mut state.is_awaited) || is_enough;
         drop(state);
         if is_awaited {
             self.changed.notify_all();
@@ -180,6 +186,15 @@ impl Writer {
         };
         let waited = self.queue.changed.wait_while(self.queue.lock(), is_idle);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        // Where there is one line, more come soon: to write each alone costs a request more than all
+        // else that is done for the log.
+        state.is_gathering = true;
+        let is_little = |state: &mut State| {
+            state.lines.len() < BATCH_BYTES && !state.is_to_reopen && !state.is_ending
+        };
+        let waited = self.queue.changed.wait_timeout_while(state, GATHERS_FOR, is_little);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.is_gathering = false;
         std::mem::swap(&mut state.lines, batch);
         let is_to_reopen = std::mem::take(&mut state.is_to_reopen);
         (is_to_reopen || !batch.is_empty()).then_some(is_to_reopen)

@@ -8,6 +8,7 @@
 //! another process take over, `reload` another configuration.
 
 mod channel;
+mod heard;
 pub mod notify;
 mod predecessor;
 mod program;
@@ -31,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::store::disk::local::LocalFolder;
 use crate::store::disk::{Disk, Options};
 use async_trait::async_trait;
+use heard::Heard;
 use pingora::apps::ServerApp;
 use pingora::listeners::ListenerConfig;
 use pingora::protocols::Stream;
@@ -48,11 +50,9 @@ use sockets::Sockets;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use successor::{Heritage, Successor};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use upgrading::Upgrading;
@@ -229,8 +229,9 @@ impl Brim {
         let Some(entrance) = &mut self.entrance else { return };
         // Nobody else fulfils wishes.
         let wishes = std::mem::replace(&mut entrance.wishes, Reloads::new().1);
+        let progress = entrance.reloads.progress().clone();
         let (door, shutdown_timeout) = (entrance.door.clone(), self.shutdown_timeout.clone());
-        let reloader = Reloader { file, door, log, shutdown_timeout, wishes };
+        let reloader = Reloader { file, door, log, shutdown_timeout, wishes, progress };
         let mut service = background_service("reloads", Reloading::new(reloader));
         service.threads = Some(1);
         self.server.add_service(service);
@@ -489,10 +490,10 @@ impl Signals {
     }
 
     /// The process ends, and nobody takes over.
-    fn shut_down(&self) {
+    async fn shut_down(&self) {
         tracing::info!("shutting down: no new connections, waiting for running requests");
         notify::stopping();
-        self.upgrading.call_off();
+        self.upgrading.call_off().await;
         self.upgrading.close_sockets();
         self.ends.shutdown.send_replace(true);
         self.ends.stop.send_replace(true);
@@ -506,6 +507,12 @@ impl Signals {
         self.ends.stop.send_replace(true);
         self.ends.handed_over.send_replace(true);
         self.upgrading.close_sockets();
+        if self.reloads.iter().any(|reloads| reloads.progress().ends()) {
+            tracing::info!(
+                "the configuration was read again meanwhile, as it is by the new process"
+            );
+            successor.read_configuration_again();
+        }
     }
 
     /// Requests that are on their way on connections that are open are taken for a moment.
@@ -519,40 +526,23 @@ impl Signals {
         self.ends.leave.send_replace(true);
         successor.let_it_purge();
     }
-}
 
-#[async_trait]
-impl ShutdownSignalWatch for Signals {
-    async fn recv(&self) -> ShutdownSignal {
-        let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
-        let signals = (signals.map(signal), Upgrading::signal());
-        let (mut term, mut int, mut hangup, upgrade) = match signals {
-            ([Ok(term), Ok(int), Ok(hangup)], Ok(upgrade)) => (term, int, hangup, upgrade),
-            ([Err(error), ..] | [_, Err(error), _] | [.., Err(error)], _) | (_, Err(error)) => {
-                tracing::error!(%error, "signals cannot be handled");
-                return ShutdownSignal::FastShutdown;
-            }
-        };
-        self.open().await;
-        let mut taken_over = pin!(self.upgrading.taken_over(upgrade, |to| self.step_back(to)));
-        let successor = loop {
-            tokio::select! {
-                _ = term.recv() => break None,
-                _ = int.recv() => break None,
-                // It ends nothing, also where there is nothing to read again.
-                _ = hangup.recv() => self.reloads.iter().for_each(Reloads::signal),
-                successor = taken_over.as_mut() => break Some(successor),
-            }
-        };
-        let handed_over = async {
-            match &successor {
-                Some(successor) => self.hand_over(successor).await,
-                None => self.shut_down(),
-            }
-        };
+    /// Waits for what still runs, until its time is over or somebody insists.
+    async fn finish(&self, successor: Option<&Successor>, heard: &mut Heard) {
         let finished = async {
-            handed_over.await;
+            match successor {
+                Some(successor) => self.hand_over(successor).await,
+                None => self.shut_down().await,
+            }
             self.running.wait().await;
+        };
+        let insisted = async {
+            if successor.is_some() {
+                // Nobody has asked this process to end yet, and it is ending.
+                heard.end(self.reloads.as_ref()).await;
+                tracing::info!("shutting down: running requests are waited for already");
+            }
+            heard.end(self.reloads.as_ref()).await;
         };
         let shutdown_timeout = *self.shutdown_timeout.borrow();
         tokio::select! {
@@ -561,9 +551,31 @@ impl ShutdownSignalWatch for Signals {
                 let connections = self.running.len();
                 tracing::warn!(connections, "the time for running requests is over");
             }
-            _ = term.recv() => tracing::warn!("a second signal: not waiting any longer"),
-            _ = int.recv() => tracing::warn!("a second signal: not waiting any longer"),
+            () = insisted => tracing::warn!("a second signal: not waiting any longer"),
         }
+    }
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        let (mut heard, upgrade) = match (Heard::new(), Upgrading::signal()) {
+            (Ok(heard), Ok(upgrade)) => (heard, upgrade),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, "signals cannot be handled");
+                return ShutdownSignal::FastShutdown;
+            }
+        };
+        self.open().await;
+        let reloads = self.reloads.as_ref();
+        let begun = || reloads.iter().for_each(|all| all.progress().is_read_elsewhere());
+        let successor = tokio::select! {
+            () = heard.end(reloads) => None,
+            successor = self.upgrading.taken_over(upgrade, begun, |to| self.step_back(to)) => {
+                Some(successor)
+            }
+        };
+        self.finish(successor.as_ref(), &mut heard).await;
         self.ends.handed_over.send_replace(true);
         ShutdownSignal::GracefulTerminate
     }

@@ -5,6 +5,8 @@ use super::answer::Answer;
 use super::query::Query;
 use crate::config::{Change, Problem};
 use serde::Serialize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -13,6 +15,7 @@ use tokio::time::timeout;
 const QUEUE_MAX: usize = 64;
 /// Many certificates may have to be read.
 const DONE_WITHIN: Duration = Duration::from_secs(90);
+const TAKEN_OVER: &str = "another process has taken over meanwhile: ask again";
 
 /// Who wants it.
 pub enum Wish {
@@ -24,7 +27,42 @@ pub enum Wish {
 
 /// Takes wishes, which are fulfilled one after the other.
 #[derive(Clone)]
-pub struct Reloads(mpsc::Sender<Wish>);
+pub struct Reloads {
+    wishes: mpsc::Sender<Wish>,
+    progress: Arc<Progress>,
+}
+
+/// What two processes have to know of each other's reloads when one takes over from the other.
+#[derive(Default)]
+pub struct Progress {
+    has_begun: AtomicBool,
+    is_over: AtomicBool,
+}
+
+impl Progress {
+    /// A configuration is about to be read. `false`: that is another process's affair by now.
+    pub fn begins(&self) -> bool {
+        // Whoever hands over does the same the other way round: one of both sees the other.
+        self.has_begun.store(true, Ordering::SeqCst);
+        !self.is_over()
+    }
+
+    /// Another process is about to read the configuration.
+    pub fn is_read_elsewhere(&self) {
+        self.has_begun.store(false, Ordering::SeqCst);
+    }
+
+    /// Another process has taken over. Whether a reload has begun since that began to read.
+    pub fn ends(&self) -> bool {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.has_begun.load(Ordering::SeqCst)
+    }
+
+    /// Whether another process has taken over.
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
+    }
+}
 
 /// What came of it.
 pub type Told = Result<Reloaded, Refused>;
@@ -61,21 +99,30 @@ impl Refused {
 impl Reloads {
     /// And where the wishes come out.
     pub fn new() -> (Self, mpsc::Receiver<Wish>) {
-        let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        (Self(sender), receiver)
+        let (wishes, receiver) = mpsc::channel(QUEUE_MAX);
+        (Self { wishes, progress: Arc::default() }, receiver)
+    }
+
+    /// How it stands with them.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
     }
 
     /// SIGHUP came. Where so many wait, one of them reads what is there now.
     pub fn signal(&self) {
-        let _ = self.0.try_send(Wish::Signal);
+        let _ = self.wishes.try_send(Wish::Signal);
     }
 
     async fn ask(&self) -> Result<Told, Answer> {
         let (sender, told) = oneshot::channel();
         let has_gone = |_| Answer::error(409, "this edge has no configuration file to read again");
-        self.0.send(Wish::Operator(sender)).await.map_err(has_gone)?;
+        self.wishes.send(Wish::Operator(sender)).await.map_err(has_gone)?;
         let broke_off = |_| Answer::error(500, "the reload broke off; the edge's log tells why");
-        told.await.map_err(broke_off)
+        let told = told.await.map_err(broke_off)?;
+        if told.is_err() && self.progress.is_over() {
+            return Err(Answer::error(503, TAKEN_OVER).with("Retry-After", 1));
+        }
+        Ok(told)
     }
 }
 

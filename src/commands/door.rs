@@ -48,6 +48,10 @@ impl Key {
         let agent = agent(ANSWERED_WITHIN);
         let unreachable = |error: ureq::Error| {
             let why = match error {
+                ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => format!(
+                    "{error}; where `server.admin` has changed since the edge started, --admin names \
+                     the address from before"
+                ),
                 ureq::Error::Io(error) => error.to_string(),
                 error => error.to_string(),
             };

@@ -30,12 +30,25 @@ impl Predecessor {
     /// listening sockets.
     pub(super) fn find() -> io::Result<Option<(Self, Vec<Socket>)>> {
         let named = std::env::var(VARIABLE).ok().and_then(|pid| pid.parse().ok());
-        // The variable is inherited, too, by whatever this process may start.
-        let Some(pid) = named.filter(|pid| is_parent(*pid)) else { return Ok(None) };
+        let Some(pid) = named else { return Ok(None) };
         let Ok(channel) = Channel::of(io::stdin().as_fd().try_clone_to_owned()?) else {
             return Ok(None);
         };
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+        // The variable is inherited, too, by whatever this process may start.
+        let met = if is_parent(pid) { Self::meet(channel, pid).map(Some) } else { Ok(None) };
+        match met {
+            // It has died: somebody has to serve. With the channel, sockets that were on their way
+            // are closed, which would be in the way of new ones.
+            Err(error) if !is_parent(pid) => {
+                tracing::warn!(%error, pid, "the old process has gone, and has left nothing");
+                Ok(None)
+            }
+            met => met,
+        }
+    }
+
+    fn meet(channel: Channel, pid: i32) -> io::Result<(Self, Vec<Socket>)> {
         let broken = |error: io::Error| {
             io::Error::other(format!(
                 "the process to take over from does not tell what it has: {error}"
@@ -67,7 +80,7 @@ impl Predecessor {
             }
         }
         tracing::info!(pid, version, sockets = inherited.len(), "taking over from another process");
-        Ok(Some((Self { channel: Arc::new(channel), pid, version, upgrades }, inherited)))
+        Ok((Self { channel: Arc::new(channel), pid, version, upgrades }, inherited))
     }
 
     /// Tells that nothing is missing here but the disk, and waits until that is free.

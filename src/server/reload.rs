@@ -3,7 +3,7 @@
 
 use super::notify;
 use crate::access_log::AccessLog;
-use crate::admin::reload::{Refused, Reloaded, Told, Wish};
+use crate::admin::reload::{Progress, Refused, Reloaded, Told, Wish};
 use crate::config::{self, Document, Settings, Watched};
 use crate::edge::Door;
 use crate::error_log;
@@ -36,6 +36,7 @@ pub(super) struct Reloader {
     pub(super) log: AccessLog,
     pub(super) shutdown_timeout: watch::Sender<Duration>,
     pub(super) wishes: mpsc::Receiver<Wish>,
+    pub(super) progress: Arc<Progress>,
 }
 
 /// Reading blocks nobody else: the service has a thread of its own.
@@ -102,6 +103,12 @@ impl Reloader {
 
     /// Nothing is in force of a file that is not good.
     fn reload(&mut self, by: &str) -> Told {
+        if !self.progress.begins() {
+            // The service is that process by now, also to systemd.
+            const WHY: &str = "another process has taken over";
+            tracing::info!(by, why = WHY, "the configuration is not read again");
+            return Err(Refused::because(WHY.to_owned()));
+        }
         notify::reloading();
         let told = self.read();
         self.log.metrics().reloaded(told.is_ok());

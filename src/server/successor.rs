@@ -29,6 +29,8 @@ use super::sockets::Socket;
 use crate::engine::{Engine, Forgotten, Heir, PurgesHeld};
 use crate::metrics::Metrics;
 use crate::store::disk::Disk;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
@@ -41,6 +43,7 @@ use tokio::time::timeout;
 const PURGES_END_WITHIN: Duration = Duration::from_secs(15);
 /// From when it may have the disk until it accepts, at least: this process can write nothing then.
 const ACCEPTS_WITHIN: Duration = Duration::from_secs(30);
+const CALLED_OFF: &str = "this process is ending";
 
 /// What there is to hand over, and how.
 pub(super) struct Heritage {
@@ -49,8 +52,15 @@ pub(super) struct Heritage {
     sockets: Mutex<Vec<Socket>>,
     engine: Arc<Engine>,
     disk: Option<Arc<Disk>>,
-    /// The new process, as long as it is not known whether it takes over.
-    child: Mutex<Option<Child>>,
+    child: Mutex<Expected>,
+}
+
+/// The new process, as long as it is not known whether it takes over.
+#[derive(Default)]
+struct Expected {
+    child: Option<Child>,
+    /// Nobody is to take over any more.
+    is_called_off: bool,
 }
 
 /// The process that has taken over.
@@ -110,15 +120,15 @@ impl Heritage {
             Ok(version)
         });
         match passed {
-            Ok(version) => {
-                drop(self.child().take());
+            Ok(version) if self.is_settled() => {
                 // Not before it is certain, and before it is known to anybody.
                 closed.purges.into_iter().for_each(PurgesHeld::refuse);
                 self.hear_of_forgotten(&channel, closed.heir);
                 let engine = self.engine.clone();
                 Ok(Successor { pid, version, channel, engine })
             }
-            Err(why) => {
+            failed => {
+                let why = failed.err().unwrap_or(Failure::Ours(CALLED_OFF));
                 let why = self.end_child(why);
                 self.undo(closed);
                 Err(why)
@@ -126,12 +136,20 @@ impl Heritage {
         }
     }
 
-    /// Ends the new process, if it has not yet taken over.
+    /// Ends the new process, if it has not yet taken over, and one that is about to be started.
     pub(super) fn call_off(&self) {
-        if let Some(child) = &mut *self.child() {
-            // It may have ended.
-            let _ = child.kill();
+        let mut expected = self.child();
+        expected.is_called_off = true;
+        expected.end();
+    }
+
+    /// The new process is nobody's any more, unless it was called off.
+    fn is_settled(&self) -> bool {
+        let mut expected = self.child();
+        if !expected.is_called_off {
+            expected.child = None;
         }
+        !expected.is_called_off
     }
 
     fn start(&self) -> io::Result<(Arc<Channel>, u32)> {
@@ -143,7 +161,11 @@ impl Heritage {
             .stdin(Stdio::from(theirs))
             .spawn()?;
         let pid = child.id();
-        *self.child() = Some(child);
+        let mut expected = self.child();
+        expected.child = Some(child);
+        if expected.is_called_off {
+            expected.end();
+        }
         Ok((Arc::new(channel), pid))
     }
 
@@ -237,8 +259,10 @@ impl Heritage {
 
     /// Why it failed, with what the new process has to say.
     fn end_child(&self, why: Failure) -> String {
-        self.call_off();
-        let ended = self.child().take().map(|mut child| child.wait());
+        let mut expected = self.child();
+        expected.end();
+        let ended = expected.child.take().map(|mut child| child.wait());
+        drop(expected);
         match why {
             Failure::Ours(why) => why.to_owned(),
             Failure::Gone => match ended {
@@ -272,12 +296,31 @@ impl Heritage {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn child(&self) -> MutexGuard<'_, Option<Child>> {
+    fn child(&self) -> MutexGuard<'_, Expected> {
         self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Expected {
+    fn end(&mut self) {
+        if let Some(child) = &mut self.child {
+            // It may have ended.
+            let _ = child.kill();
+        }
+    }
+}
+
 impl Successor {
+    /// It may have read its configuration before that changed: it reads it again.
+    pub(super) fn read_configuration_again(&self) {
+        // It is this process's child, and nobody else gets its number as long as this one lives.
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let told = pid.ok_or(Errno::SRCH).and_then(|pid| kill_process(pid, Signal::HUP));
+        if let Err(error) = told {
+            tracing::warn!(%error, pid = self.pid, "the new process has gone");
+        }
+    }
+
     /// Nothing stored here is used for requests any more, and the new process may purge.
     pub(super) fn let_it_purge(&self) {
         self.engine.give_up_store();

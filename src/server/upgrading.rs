@@ -30,10 +30,12 @@ impl Upgrading {
         signal(SignalKind::user_defined2())
     }
 
-    /// Ends when another process has taken over. Whoever has asked for it is told after `step_back`.
+    /// Ends when another process has taken over. Whoever has asked for it is told after `step_back`;
+    /// `begun` is called before one is started.
     pub(super) async fn taken_over(
         &self,
         mut signal: Signal,
+        begun: impl Fn(),
         step_back: impl Fn(&Successor),
     ) -> Successor {
         let mut asked = self.asked.lock().await;
@@ -56,6 +58,7 @@ impl Upgrading {
                 answer(asking, Err(NotUpgraded::Impossible(WHY)));
                 continue;
             }
+            begun();
             match try_once(heritage, &mut signal, &mut asked).await {
                 Ok(successor) => {
                     let Successor { pid, version, .. } = &successor;
@@ -64,13 +67,7 @@ impl Upgrading {
                     heritage.metrics().upgraded(true);
                     step_back(&successor);
                     answer(asking, Ok(Upgraded { pid: *pid, version }));
-                    asked.close();
-                    while let Some(late) = asked.recv().await {
-                        answer(
-                            Some(late),
-                            Err(NotUpgraded::UnderWay("a new process has taken over")),
-                        );
-                    }
+                    turn_away(&mut asked, "a new process has taken over").await;
                     return successor;
                 }
                 Err(why) => {
@@ -87,9 +84,11 @@ impl Upgrading {
         self.heritage.iter().for_each(|heritage| heritage.close_sockets());
     }
 
-    /// The process is to end: so is one that would have taken over.
-    pub(super) fn call_off(&self) {
+    /// The process is to end: so is one that would have taken over. Nobody waits for `taken_over` any
+    /// more.
+    pub(super) async fn call_off(&self) {
         self.heritage.iter().for_each(|heritage| heritage.call_off());
+        turn_away(&mut *self.asked.lock().await, "this process is ending").await;
     }
 }
 
@@ -119,6 +118,14 @@ async fn try_once(
                 answer(Some(asking), Err(NotUpgraded::UnderWay("an upgrade is under way")));
             }
         }
+    }
+}
+
+/// Whoever waits for an answer would hold up the end of this process.
+async fn turn_away(asked: &mut mpsc::Receiver<Asking>, why: &'static str) {
+    asked.close();
+    while let Some(late) = asked.recv().await {
+        answer(Some(late), Err(NotUpgraded::UnderWay(why)));
     }
 }
 

@@ -80,5 +80,6 @@ mod tokens;
 mod traces;
 mod upgrade_failures;
 mod upgrade_purges;
+mod upgrade_reloads;
 mod upgrade_requests;
 mod upgrades;

@@ -93,7 +93,7 @@ for name in sys.argv[1:]:
 check_ways() {
 	local missing=0 way
 	for way in $(sed -n 's#^ *- \./\([^:]*\):.*#\1#p' deploy/compose.yml); do
-		[ -f "deploy/$way" ] || { echo "deploy/$way is not there"; missing=1; }
+		[ -e "deploy/$way" ] || { echo "deploy/$way is not there"; missing=1; }
 	done
 	return $missing
 }

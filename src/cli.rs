@@ -42,8 +42,8 @@ enum Command {
     #[command(after_help = "\
 SIGTERM and SIGINT stop it: no new connections, running requests finish (at most
 `server.shutdown_timeout`), then it exits with 0. A second signal does not wait. SIGHUP applies the
-file again, as `brim reload` does, and opens the access log again. SIGUSR2 has a new process take
-over, as `brim upgrade` does.
+file again and opens the access log again, SIGUSR2 has a new process take over, as `brim reload` and
+`brim upgrade` do.
 
 Example:
   brim run --config /etc/brim/edge.toml")]
@@ -53,7 +53,7 @@ Example:
 Exits with 0 if the configuration can be served (warnings may be printed), else with 1.
 
 Example:
-  brim check --config edge.toml && systemctl restart brim")]
+  brim check --config /etc/brim/edge.toml && systemctl reload brim")]
     Check(ConfigFile),
     /// Try it: an edge in front of an embedded site, or of an origin of yours.
     #[command(after_help = "\

@@ -7,6 +7,7 @@ pub(crate) mod door;
 pub(crate) mod explain;
 pub(crate) mod health;
 pub(crate) mod log_level;
+mod own_key;
 pub(crate) mod purge;
 pub(crate) mod reload;
 pub(crate) mod run;

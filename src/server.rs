@@ -123,6 +123,8 @@ struct Entrance {
     door: Arc<Door>,
     reloads: Reloads,
     wishes: mpsc::Receiver<Wish>,
+    /// There is a file to read again.
+    has_file: bool,
 }
 
 impl Brim {
@@ -219,7 +221,7 @@ impl Brim {
         door.is_bound_to(&bound);
         door.leaves_with(self.ends.leave.subscribe());
         let (reloads, wishes) = Reloads::new();
-        self.entrance = Some(Entrance { door, reloads, wishes });
+        self.entrance = Some(Entrance { door, reloads, wishes, has_file: false });
         self.server.add_service(service);
         Ok(bound)
     }
@@ -227,6 +229,7 @@ impl Brim {
     /// Has the edge apply its file again when somebody asks for that, and its log opened again at SIGHUP.
     pub fn add_reloading(&mut self, file: ConfigFile, log: AccessLog) {
         let Some(entrance) = &mut self.entrance else { return };
+        entrance.has_file = true;
         // Nobody else fulfils wishes.
         let wishes = std::mem::replace(&mut entrance.wishes, Reloads::new().1);
         let progress = entrance.reloads.progress().clone();
@@ -315,7 +318,7 @@ impl Brim {
             ends: self.ends,
             running: self.running,
             shutdown_timeout: self.shutdown_timeout,
-            reloads: self.entrance.map(|entrance| entrance.reloads),
+            reloads: self.entrance.filter(|it| it.has_file).map(|it| it.reloads),
             open: self.open,
             upgrading,
             predecessor: self.predecessor,
@@ -459,6 +462,8 @@ struct Signals {
     ends: Ends,
     running: TaskTracker,
     shutdown_timeout: watch::Sender<Duration>,
+    /// `None`: there is nothing to read again, and SIGHUP ends the process as it ends any other whose
+    /// terminal is closed.
     reloads: Option<Reloads>,
     open: watch::Sender<bool>,
     upgrading: Upgrading,
@@ -539,10 +544,10 @@ impl Signals {
         let insisted = async {
             if successor.is_some() {
                 // Nobody has asked this process to end yet, and it is ending.
-                heard.end(self.reloads.as_ref()).await;
+                heard.end().await;
                 tracing::info!("shutting down: running requests are waited for already");
             }
-            heard.end(self.reloads.as_ref()).await;
+            heard.end().await;
         };
         let shutdown_timeout = *self.shutdown_timeout.borrow();
         tokio::select! {
@@ -559,7 +564,7 @@ impl Signals {
 #[async_trait]
 impl ShutdownSignalWatch for Signals {
     async fn recv(&self) -> ShutdownSignal {
-        let (mut heard, upgrade) = match (Heard::new(), Upgrading::signal()) {
+        let (mut heard, upgrade) = match (Heard::new(self.reloads.as_ref()), Upgrading::signal()) {
             (Ok(heard), Ok(upgrade)) => (heard, upgrade),
             (Err(error), _) | (_, Err(error)) => {
                 tracing::error!(%error, "signals cannot be handled");
@@ -570,7 +575,7 @@ impl ShutdownSignalWatch for Signals {
         let reloads = self.reloads.as_ref();
         let begun = || reloads.iter().for_each(|all| all.progress().is_read_elsewhere());
         let successor = tokio::select! {
-            () = heard.end(reloads) => None,
+            () = heard.end() => None,
             successor = self.upgrading.taken_over(upgrade, begun, |to| self.step_back(to)) => {
                 Some(successor)
             }

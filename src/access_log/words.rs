@@ -32,11 +32,20 @@ pub(super) fn of(record: &Record<'_>) -> String {
             None => of_forward(forward).to_owned(),
         },
         Outcome::Edge => record.detail.unwrap_or("answered by the edge itself").to_owned(),
-        Outcome::Error(reason) => match record.detail.or_else(|| meaning(Topic::Client, reason)) {
-            Some(detail) => format!("{reason}: {detail}"),
+        Outcome::Error(reason) => match of_error(reason, record.detail) {
+            Some(sentence) => format!("{reason}: {sentence}"),
             None => reason.to_owned(),
         },
     }
+}
+
+/// What went wrong. Why the answer would not have been kept is no part of it.
+fn of_error<'d>(reason: &str, detail: Option<&'d str>) -> Option<&'d str> {
+    let is_about_keeping = |detail: &&str| meaning(Topic::NotKept, detail).is_some();
+    let topics = [Topic::Client, Topic::Origin, Topic::Edge];
+    detail
+        .filter(|detail| !is_about_keeping(detail))
+        .or_else(|| topics.iter().find_map(|topic| meaning(*topic, reason)))
 }
 
 fn kept(record: &Record<'_>) -> String {

@@ -1,14 +1,12 @@
 //! `brim demo`: an edge to try, with a site to try it on.
 
-mod key;
-
+use super::own_key::OwnKey;
 use super::run::{self, Open};
 use crate::access_log::{Lines, People};
 use crate::config::{self, ErrorFormat, OriginServer, Settings};
 use crate::demo::DemoOrigin;
 use crate::error_log;
 use crate::server::Brim;
-use key::DemoKey;
 use std::io::{self, IsTerminal};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -60,7 +58,7 @@ fn in_front_of_the_site(doors: Doors) -> io::Result<()> {
 }
 
 fn serve(mut brim: Brim, settings: Settings, origin: &str, paths: &[String]) -> io::Result<()> {
-    let key = DemoKey::new()?;
+    let key = OwnKey::new()?;
     let Open { edge, admin, writers: _writers, .. } =
         run::open(&mut brim, settings, key.token(), style())?;
     let (edge, secured) = (edge[0], edge.get(1));
@@ -86,7 +84,7 @@ fn serve(mut brim: Brim, settings: Settings, origin: &str, paths: &[String]) -> 
     told += &format!("  curl -X PURGE http://{edge}/\n");
     if let Some(admin) = admin {
         told += &format!("  curl -s http://{admin}/metrics\n");
-        if let Some(purge) = key.purge_command(admin) {
+        if let Some(purge) = key.command("purge", "--all", admin) {
             told += &format!("\nHave it forget everything (`--help` tells of more):\n  {purge}\n");
         }
     }

@@ -12,6 +12,7 @@ pub(crate) use simulate::{Simulated, simulated};
 pub(crate) use watch::Watched;
 
 use super::door::Key;
+use super::own_key::OwnKey;
 use super::run::{self, Open};
 use crate::access_log::People;
 use crate::admin::token;
@@ -63,9 +64,11 @@ fn serve(options: Options) -> io::Result<()> {
     let people = Arc::new(People::of_stdout(options.may_colour));
     let screen = Screen::new(people.clone(), options.is_json);
     let tap = Arc::new(Tap::new((!options.is_json).then_some(people)));
-    let token = match token::of_environment()? {
-        Some(token) => token,
-        None => token::random()?,
+    let own_key = OwnKey::new()?;
+    let token = match own_key.token() {
+        Ok(token) => token,
+        // Nobody but this process needs it then.
+        Err(_) => token::random()?,
     };
     let mut brim = Brim::new(0, Duration::from_millis(SHUTDOWN_MS));
 
@@ -92,7 +95,11 @@ fn serve(options: Options) -> io::Result<()> {
     };
 
     tap.knows(&shown, &options.https_names);
-    let greeting = greeting(&options, &shown, admin, authority.as_ref());
+    let explain = admin.and_then(|admin| {
+        let url = format!("http://{}{}", shown[0], options.origin.path);
+        own_key.command("explain", &url, admin)
+    });
+    let greeting = greeting(&options, &shown, admin, authority.as_ref(), explain.as_deref());
     if let Some(admin) = admin {
         let key = Key { admin: admin.to_string(), token, source: String::new() };
         watch::start(&options.watched, key, tap, screen.clone())?;
@@ -171,6 +178,7 @@ fn greeting(
     shown: &[SocketAddr],
     admin: Option<SocketAddr>,
     authority: Option<&(Authority, bool)>,
+    explain: Option<&str>,
 ) -> String {
     let (origin, path) = (&options.origin, &options.origin.path);
     let mut urls = format!("http://{}{path}", shown[0]);
@@ -180,6 +188,9 @@ fn greeting(
     let mut told = format!("Brim is at {urls}\n  in front of {}", origin.server.url());
     if let Some(admin) = admin {
         told += &format!("\n  admin: http://{admin}/metrics");
+    }
+    if let Some(explain) = explain {
+        told += &format!("\n  why is it (not) cached? {explain}");
     }
     if let Some((authority, is_new)) = authority {
         let cert = authority.cert.display();

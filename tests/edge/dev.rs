@@ -56,6 +56,16 @@ fn each_request_is_a_line_with_its_verdict_and_the_reason() {
 }
 
 #[test]
+fn a_command_that_can_be_pasted_asks_why_a_page_is_not_cached() {
+    let brim = Brim::dev(&format!("{}/?a&b", url(&telling())), &[]);
+    let line = brim.access_log("why is it (not) cached? ");
+    let (_, command) = line.split_once("cached? ").expect("a command");
+    let told = std::process::Command::new("sh").args(["-c", command]).output().expect("a shell");
+    let said = String::from_utf8_lossy(&told.stdout);
+    assert!(told.status.success() && said.contains("/?a&b\n"), "{told:?}");
+}
+
+#[test]
 fn machines_get_the_lines_of_the_access_log_and_nothing_else() {
     let brim = Brim::dev(&url(&telling()), &["--json"]);
     Client::connect(brim.address()).ask(get("/secret"));

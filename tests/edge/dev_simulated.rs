@@ -98,7 +98,7 @@ fn what_the_cache_has_stands_in_for_an_origin_that_is_broken() {
     assert_eq!(client.ask(get("/")).text(), "old");
     let answer = client.ask(get("/"));
     assert_eq!((answer.status, answer.text().as_str()), (200, "old"));
-    assert!(brim.access_log("STALE ").contains("and the origin is in trouble"));
+    assert!(brim.access_log("STALE ").contains("past its time, and the origin is in trouble"));
 }
 
 #[test]

@@ -107,3 +107,47 @@ fn what_nobody_serves_is_not_looked_at() {
     fs::write(folder.path().join("assets/last.css"), "1").expect("written");
     brim.access_log("CHANGED      /assets/last.css: 0 objects purged");
 }
+
+#[test]
+fn a_folder_that_a_build_removes_and_makes_again_is_still_looked_at() {
+    let parent = tempfile::tempdir().expect("a folder");
+    let folder = parent.path().join("dist");
+    fs::create_dir(&folder).expect("made");
+    let (_origin, brim) = dev(text(&folder));
+    // Each purge can be told from the others by how much it purges.
+    let purged = |objects: usize| {
+        (1..=objects).for_each(|number| drop(told(&brim, &format!("/{number}.js"))));
+        move |brim: &Brim| brim.access_log(&format!("CHANGED      /: {objects} objects purged"))
+    };
+    let before = purged(2);
+    fs::remove_dir(&folder).expect("removed");
+    before(&brim);
+    let before = purged(3);
+    fs::create_dir(&folder).expect("made");
+    before(&brim);
+    let before = purged(4);
+    fs::rename(&folder, parent.path().join("before")).expect("moved");
+    before(&brim);
+    let before = purged(5);
+    fs::create_dir(&folder).expect("made");
+    before(&brim);
+    assert_eq!(told(&brim, "/1.js"), NEW);
+    fs::write(folder.join("1.js"), "1").expect("written");
+    brim.access_log("CHANGED      /1.js: 1 object purged");
+    fs::write(parent.path().join("before/2.js"), "1").expect("written");
+    fs::write(folder.join("3.js"), "1").expect("written");
+    brim.access_log("CHANGED      /3.js: ");
+}
+
+#[test]
+fn a_link_that_leads_round_in_a_circle_hides_no_file() {
+    let folder = site();
+    let (_origin, brim) = dev(text(folder.path()));
+    std::os::unix::fs::symlink(folder.path(), folder.path().join("again")).expect("made");
+    brim.access_log("CHANGED      /again: 0 objects purged");
+    assert_eq!(told(&brim, "/assets/a.css"), NEW);
+    assert_eq!(told(&brim, "/page.html"), NEW);
+    fs::write(folder.path().join("page.html"), "1").expect("written");
+    brim.access_log("CHANGED      /page /page.html: 1 object purged");
+    assert_eq!(told(&brim, "/page.html"), NEW);
+}

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt;
 use std::thread;
 
 const GOOD: &str = "brim_reloads_total{result=\"good\"}";
@@ -195,12 +196,11 @@ fn sighup_reads_the_file_again_and_ends_nothing() {
 }
 
 #[test]
-fn sighup_does_not_end_a_demo() {
-    for arguments in [&[][..], &["--origin-only"]] {
-        let mut brim = Brim::demo(arguments);
+fn a_terminal_that_is_closed_ends_what_has_no_file_to_read_again() {
+    for mut brim in [Brim::demo(&[]), Brim::demo(&["--origin-only"]), Brim::dev(NOBODY, &[])] {
+        assert!(brim.address().port() > 0 && brim.is_running());
         brim.signal(Signal::HUP);
-        assert_eq!(Client::connect(brim.address()).ask(get("/")).status, 200);
-        assert!(brim.is_running());
+        assert_eq!(brim.wait().signal(), Some(Signal::HUP.as_raw()));
     }
 }
 

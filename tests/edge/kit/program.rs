@@ -168,7 +168,11 @@ impl Brim {
     fn dev_in(folder: TempDir, origin: &str, arguments: &[&str]) -> Self {
         let data = path_text(folder.path()).to_owned();
         let usual = ["dev", origin, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
-        Self::spawn(folder, &[&usual, arguments].concat(), &[("XDG_DATA_HOME", &data)])
+        Self::spawn(
+            folder,
+            &[&usual, arguments].concat(),
+            &[("XDG_DATA_HOME", &data), ("TMPDIR", &data)],
+        )
     }
 
     /// `brim dev` at the first port that is free.

@@ -18,6 +18,8 @@ const FOLDERS_MAX: usize = 4096;
 /// Files that change at one time; of more, all are taken to have changed.
 const CHANGES_MAX: usize = 500;
 const EVENTS_MAX: usize = 4096;
+/// Between two looks whether a folder that was removed has been made again.
+const LOOKS_EVERY: Duration = Duration::from_millis(200);
 
 /// What has changed.
 #[derive(Debug, Default)]
@@ -31,6 +33,9 @@ pub(super) struct Changed {
 pub(super) struct Folders {
     watcher: RecommendedWatcher,
     watched: BTreeSet<PathBuf>,
+    /// Those that were named, each with whether it is looked at: many a build removes the folder that it
+    /// makes, and nobody would tell of the next one of this name.
+    roots: BTreeMap<PathBuf, bool>,
     events: Receiver<notify::Result<Event>>,
     /// There were more events than there is room for.
     is_lost: Arc<AtomicBool>,
@@ -38,13 +43,17 @@ pub(super) struct Folders {
 
 impl Folders {
     /// Looks at these and all in them.
-    pub(super) fn watch<'p>(roots: impl Iterator<Item = &'p Path>) -> io::Result<Self> {
+    pub(super) fn watch<'p>(named: impl Iterator<Item = &'p Path>) -> io::Result<Self> {
         let (sender, events) = sync_channel(EVENTS_MAX);
         let is_lost = Arc::new(AtomicBool::new(false));
         let watcher = notify::recommended_watcher(taken_by(sender, is_lost.clone()));
         let watcher = watcher.map_err(|error| io::Error::other(format!("--watch: {error}")))?;
-        let mut folders = Self { watcher, watched: BTreeSet::new(), events, is_lost };
-        for root in roots {
+        let (watched, mut roots) = (BTreeSet::new(), BTreeMap::new());
+        for root in named {
+            roots.insert(root.to_owned(), true);
+        }
+        let mut folders = Self { watcher, watched, roots, events, is_lost };
+        for root in folders.roots.clone().keys() {
             let mut none = Changed::default();
             folders
                 .add(root, &mut none)
@@ -55,9 +64,7 @@ impl Folders {
 
     /// What has changed, once nothing has for `quiet`, or after `patience`; `None`: never anything.
     pub(super) fn next(&mut self, quiet: Duration, patience: Duration) -> Option<Changed> {
-        let first = self.events.recv().ok()?;
-        let mut changed = Changed::default();
-        self.heed(first, &mut changed);
+        let mut changed = self.first()?;
         let until = Instant::now() + patience;
         loop {
             let left = until.saturating_duration_since(Instant::now()).min(quiet);
@@ -71,6 +78,53 @@ impl Folders {
         }
         changed.is_everything |= self.is_lost.swap(false, Ordering::AcqRel);
         Some(changed)
+    }
+
+    /// Waits for something to change; `None`: nothing ever will.
+    fn first(&mut self) -> Option<Changed> {
+        let mut changed = Changed::default();
+        loop {
+            let event = if self.roots.values().all(|is_watched| *is_watched) {
+                self.events.recv().ok()?
+            } else {
+                match self.events.recv_timeout(LOOKS_EVERY) {
+                    Ok(event) => event,
+                    Err(RecvTimeoutError::Disconnected) => return None,
+                    Err(RecvTimeoutError::Timeout) => match self.find_again(&mut changed) {
+                        true => return Some(changed),
+                        false => continue,
+                    },
+                }
+            };
+            self.heed(event, &mut changed);
+            return Some(changed);
+        }
+    }
+
+    /// Looks at the roots that were removed and are there again; false: there are none.
+    fn find_again(&mut self, changed: &mut Changed) -> bool {
+        let gone = self.roots.iter().filter(|(_, is_watched)| !**is_watched);
+        let back: Vec<PathBuf> =
+            gone.map(|(root, _)| root.clone()).filter(|root| root.is_dir()).collect();
+        for root in &back {
+            changed.note(root.clone(), true);
+            let is_all = self.add(root, changed).is_ok();
+            changed.is_everything |= !is_all;
+            // It may be gone again.
+            self.roots.insert(root.clone(), is_all || root.is_dir());
+        }
+        !back.is_empty()
+    }
+
+    /// Somewhere else, or nowhere, is what was a root and everything in it.
+    fn lose(&mut self, root: &Path) {
+        self.roots.insert(root.to_owned(), false);
+        let inside = self.watched.iter().filter(|folder| folder.starts_with(root));
+        for folder in inside.cloned().collect::<Vec<_>>() {
+            self.watched.remove(&folder);
+            // It may be gone, and with it the look at it.
+            let _ = self.watcher.unwatch(&folder);
+        }
     }
 
     fn heed(&mut self, event: notify::Result<Event>, changed: &mut Changed) {
@@ -90,7 +144,13 @@ impl Folders {
             if is_ignored(&path) {
                 continue;
             }
-            if path.is_dir() {
+            if may_be_gone && self.roots.contains_key(&path) {
+                self.lose(&path);
+            }
+            // A link to a folder is not followed: what it leads to may be looked at already.
+            if path.is_symlink() {
+                changed.note(path, true);
+            } else if path.is_dir() {
                 // What is in a folder that is new here has changed with it.
                 let is_new = matches!(
                     event.kind,

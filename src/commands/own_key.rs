@@ -1,21 +1,21 @@
-//! The operator's token of a demonstration: of the environment, or in a file that is there while the
-//! demonstration runs, for its owner alone.
+//! The operator's token of an edge without a configuration: of the environment, or in a file that is
+//! there while the edge runs, for its owner alone.
 
+use super::run::Token;
 use crate::admin::token;
-use crate::commands::run::Token;
 use std::env;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Removes its file when it is dropped.
-pub(super) struct DemoKey {
+pub(super) struct OwnKey {
     token: Token,
     /// `None`: it is the environment's, or there is none.
     file: Option<PathBuf>,
 }
 
-impl DemoKey {
+impl OwnKey {
     pub(super) fn new() -> io::Result<Self> {
         if let Some(token) = token::of_environment()? {
             return Ok(Self { token: Ok(token), file: None });
@@ -23,8 +23,7 @@ impl DemoKey {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         // Nobody else can have put a file there.
-        let file =
-            env::temp_dir().join(format!("brim-demo-{:016x}.token", u64::from_ne_bytes(random)));
+        let file = env::temp_dir().join(format!("brim-{:016x}.token", u64::from_ne_bytes(random)));
         Ok(match token::of_file_or_new(&file) {
             Ok(found) => Self { token: Ok(found.token), file: Some(file) },
             Err(error) => Self { token: Err(error.to_string()), file: None },
@@ -35,16 +34,17 @@ impl DemoKey {
         self.token.clone()
     }
 
-    /// A line for the shell. The token itself is not in it.
-    pub(super) fn purge_command(&self, admin: SocketAddr) -> Option<String> {
+    /// A line for the shell, of a command for this edge. The token itself is not in it.
+    pub(super) fn command(&self, name: &str, argument: &str, admin: SocketAddr) -> Option<String> {
         self.token.as_ref().ok()?;
         let file = self.file.as_deref().map(|file| format!(" --token-file {}", word(file)));
         let file = file.unwrap_or_default();
-        Some(format!("{} purge --admin http://{admin}{file} --all", word(&program())))
+        let (program, argument) = (word(&program()), word(Path::new(argument)));
+        Some(format!("{program} {name} --admin http://{admin}{file} {argument}"))
     }
 }
 
-impl Drop for DemoKey {
+impl Drop for OwnKey {
     fn drop(&mut self) {
         if let Some(file) = &self.file {
             let _ = std::fs::remove_file(file);

@@ -4,9 +4,10 @@
 //!    out whose it is, over what, and whether there is a place for it;
 //! 2. `edge::connection` (HTTP/1.1) or `edge::http2` reads it until
 //! 3. `wire::request` finds one whole head in it, or a reason to refuse it;
-//! 4. `edge::route` finds its way: `rules::site` names the site of its host, `rules::loops` finds out whether it was here before;
+//! 4. `edge::route` finds its way by what `edge::current` says, which a reload replaces: `rules::site` names
+//!    the site of its host, `rules::loops` finds out whether it was here before;
 //! 5. `rules::key` says what it asks for; a GET or HEAD is `edge::serve`'s, which asks
-//! 6. `engine::lookup`: stored in `store`, in memory or on the disk (then it is answered at once), on
+//! 6. `engine::lookup`, which does what `engine::decision` says (and `admin::explain` tells): stored in `store`, in memory or on the disk (then it is answered at once), on
 //!    its way (`in_flight`), or to be fetched by a `fill`, a task of its own that takes a connection from
 //! 7. `upstream`, from one server to the next until one answers, sends the head that `rules::forwarding` wrote, reads the answer's head
 //!    (`wire::response`), has `rules::storing` judge it, and feeds its body (`wire::body` over
@@ -17,9 +18,10 @@
 //! 10. `metrics` counts it, `access_log` writes the line, and the connection waits for the next
 //!     head.
 //!
-//! `admin` answers the operator meanwhile. `config` is what `edge.toml` says. Imports run down this
-//! list only: `cli`, `commands`, `server`, `demo`, `edge`, `admin`, `engine`, `store`, `upstream`,
-//! `access_log`, `error_log`, `trace`, `metrics`, `transport`, `rules`, `config`, `outcome`, `permits`, `survive`, `wire`.
+//! `admin` answers the operator meanwhile. `config` is what `edge.toml` says; `server` has another
+//! configuration, or another process, take over. Imports run down this list only: `cli`, `commands`,
+//! `server`, `demo`, `edge`, `admin`, `engine`, `store`, `upstream`, `access_log`, `error_log`, `trace`,
+//! `metrics`, `transport`, `rules`, `config`, `outcome`, `permits`, `survive`, `wire`.
 
 pub mod access_log;
 pub mod admin;

@@ -7,24 +7,21 @@
 // A line for each check. Exit status: 0 all of them passed, 1 one did not, 2 a wrong argument.
 
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
-import os from 'node:os';
 import path from 'node:path';
 import tls from 'node:tls';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { parseArgs, promisify } from 'node:util';
-import { Checks } from '../conformance/checks.mjs';
-import { ChildFailure, endAll, startUntil } from '../conformance/children.mjs';
+import { promisify } from 'node:util';
+import { runChecks } from '../conformance/checks.mjs';
+import { startUntil } from '../conformance/children.mjs';
 import { Chromium } from './chromium.mjs';
 import { checkHotReload, startDev, startVite } from './hot.mjs';
 import { startOrigin } from './origin.mjs';
 import { checkBrowser } from './pages.mjs';
 import { checkTools } from './tools.mjs';
 
-const DEADLINE_MS = 120_000;
-const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
 
 /// An edge, its certificate as a file for those who believe files, and its key's hash for those who
 /// believe keys.
@@ -109,35 +106,4 @@ async function run (brim, folder, checks) {
   await chromium.close();
 }
 
-async function main () {
-  let values;
-  try {
-    ({ values } = parseArgs({ options: { brim: { type: 'string' } } }));
-    if (!values.brim) throw new Error('--brim=<program> is missing');
-  } catch (error) {
-    console.error(`browser: ${error.message}`);
-    return 2;
-  }
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'brim-browser-'));
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
-  for (const [signal, number] of Object.entries(SIGNALS)) {
-    process.on(signal, () => endAll().then(() => process.exit(128 + number)));
-  }
-  const checks = new Checks();
-  const late = setTimeout(() => {
-    console.log(`browser: not through after ${DEADLINE_MS / 1000} s`);
-    endAll().then(() => process.exit(1));
-  }, DEADLINE_MS);
-  try {
-    await run(path.resolve(values.brim), folder, checks);
-  } catch (error) {
-    checks.failed++;
-    console.error(error instanceof ChildFailure ? error.message : error.stack);
-  }
-  clearTimeout(late);
-  await endAll();
-  console.log(`browser: ${checks.passed} passed, ${checks.failed} failed`);
-  return checks.failed === 0 ? 0 : 1;
-}
-
-process.exit(await main());
+process.exit(await runChecks('browser', run));

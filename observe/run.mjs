@@ -6,21 +6,16 @@
 // A line for each check. Exit status: 0 all of them passed, 1 one did not, 2 a wrong argument.
 
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
-import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
-import { Checks } from '../conformance/checks.mjs';
-import { ChildFailure, endAll, startUntil } from '../conformance/children.mjs';
+import { runChecks } from '../conformance/checks.mjs';
+import { startUntil } from '../conformance/children.mjs';
 import { Board, faultsOf } from './board.mjs';
 import { UNSHOWN, familiesOf, familyOf, selectorsOf } from './names.mjs';
 import { Prometheus } from './prometheus.mjs';
 import { ask, makeTraffic } from './traffic.mjs';
 
-const DEADLINE_MS = 120_000;
-const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
 const DEPLOY = fileURLToPath(new URL('../deploy', import.meta.url));
 const TOKEN = 'a-token-for-this-run';
 /// Scrapes that a rate needs, and one more.
@@ -195,35 +190,4 @@ async function run (brim, folder, checks) {
   });
 }
 
-async function main () {
-  let values;
-  try {
-    ({ values } = parseArgs({ options: { brim: { type: 'string' } } }));
-    if (!values.brim) throw new Error('--brim=<program> is missing');
-  } catch (error) {
-    console.error(`observe: ${error.message}`);
-    return 2;
-  }
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'brim-observe-'));
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
-  for (const [signal, number] of Object.entries(SIGNALS)) {
-    process.on(signal, () => endAll().then(() => process.exit(128 + number)));
-  }
-  const checks = new Checks();
-  const late = setTimeout(() => {
-    console.log(`observe: not through after ${DEADLINE_MS / 1000} s`);
-    endAll().then(() => process.exit(1));
-  }, DEADLINE_MS);
-  try {
-    await run(path.resolve(values.brim), folder, checks);
-  } catch (error) {
-    checks.failed++;
-    console.error(error instanceof ChildFailure ? error.message : error.stack);
-  }
-  clearTimeout(late);
-  await endAll();
-  console.log(`observe: ${checks.passed} passed, ${checks.failed} failed`);
-  return checks.failed === 0 ? 0 : 1;
-}
-
-process.exit(await main());
+process.exit(await runChecks('observe', run));

@@ -30,6 +30,7 @@ mod shape;
 mod tls;
 mod tunnel;
 mod upload;
+mod vigil;
 
 pub use door::Door;
 pub use tls::Tls;

@@ -7,6 +7,7 @@ use super::http1::{self, Http1Reply};
 use super::own::{Own, Recipient};
 use super::route::{Arrival, Route, Said};
 use super::seats::RESTS_AFTER;
+use super::vigil::{Vigil, Woken};
 use crate::access_log::Record;
 use crate::metrics::Closed;
 use crate::rules::key::Key;
@@ -21,7 +22,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::SystemTime;
 use tokio::io::AsyncReadExt;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 /// Room for the head that most clients send; more is made as it comes.
 const HEAD_BYTES_USUAL: usize = 4096;
@@ -49,9 +50,9 @@ impl Door {
         visitor: Visitor,
         shutdown: &mut ShutdownWatch,
     ) {
-        let (mut key, mut leave) = (Key::default(), self.leave(shutdown));
+        let (mut key, mut vigil) = (Key::default(), Vigil::new(self.leave(shutdown)));
         loop {
-            let head = match self.next(&mut stream, &mut buf, &mut leave).await {
+            let head = match self.next(&mut stream, &mut buf, &mut vigil).await {
                 Next::Request(head) => head,
                 Next::Refused { own, wants_body } => {
                     let edge = self.edge();
@@ -73,28 +74,30 @@ impl Door {
         &self,
         stream: &mut Stream,
         buf: &mut BytesMut,
-        shutdown: &mut ShutdownWatch,
+        vigil: &mut Vigil,
     ) -> Next {
         let mut deadline = None;
         let mut parser = Parser::default();
         loop {
-            let limits = self.limits();
             let wants_body = !buf.starts_with(b"HEAD ");
-            match parser.next(buf, &limits.head) {
-                Ok(Some(head)) => return Next::Request(Box::new(head)),
-                Ok(None) => {}
-                Err(bad) => return Next::Refused { own: Own::BadRequest(bad), wants_body },
+            if !buf.is_empty() {
+                let limits = self.edge().settings.server.limits.head;
+                match parser.next(buf, &limits) {
+                    Ok(Some(head)) => return Next::Request(Box::new(head)),
+                    Ok(None) => {}
+                    Err(bad) => return Next::Refused { own: Own::BadRequest(bad), wants_body },
+                }
             }
             // The empty line that old clients send after a body is not the beginning of a head.
             let is_idle = buf.is_empty() || &buf[..] == b"\r\n";
             let read = if is_idle {
-                tokio::select! {
-                    biased;
-                    read = self.idle(stream, buf) => read,
-                    _ = shutdown.wait_for(|down| *down) => return Next::Gone,
+                match self.idle(stream, buf, vigil).await {
+                    Some(read) => read,
+                    None => return Next::Gone,
                 }
             } else {
-                let from_now = || tokio::time::Instant::now() + limits.header_timeout;
+                let header_timeout = self.limits().header_timeout;
+                let from_now = || Instant::now() + header_timeout;
                 let until = *deadline.get_or_insert_with(from_now);
                 buf.reserve(HEAD_BYTES_USUAL);
                 timeout_at(until, stream.read_buf(buf)).await.map_err(|_| Closed::HeaderTimeout)
@@ -113,32 +116,52 @@ impl Door {
         }
     }
 
-    /// Waits for the first bytes of a head, for as long as there is room for who waits.
+    /// Waits for the first bytes of a head, for as long as there is room for who waits. `None`: everything
+    /// ends.
     pub(super) async fn idle(
         &self,
         stream: &mut Stream,
         buf: &mut BytesMut,
-    ) -> Result<io::Result<usize>, Closed> {
-        let idle_timeout = self.limits().idle_timeout;
+        vigil: &mut Vigil,
+    ) -> Option<Result<io::Result<usize>, Closed>> {
+        let idle_timeout = self.edge().settings.server.limits.idle_timeout;
         buf.reserve(HEAD_BYTES_USUAL);
         let soon = idle_timeout.min(RESTS_AFTER);
-        if let Ok(read) = timeout(soon, stream.read_buf(buf)).await {
-            return Ok(read);
+        let began = Instant::now();
+        match vigil.unless_over(began + soon, stream.read_buf(buf)).await {
+            Ok(read) => return Some(Ok(read)),
+            Err(Woken::Leaving) => return None,
+            Err(Woken::Late) if idle_timeout <= soon => return Some(Err(Closed::Idle)),
+            Err(Woken::Late) => {}
         }
-        let left = idle_timeout.saturating_sub(soon);
-        if left.is_zero() {
-            return Err(Closed::Idle);
-        }
+        self.rest(stream, buf, vigil, began + idle_timeout).await
+    }
+
+    /// The same on a connection on which nothing has happened for a while.
+    async fn rest(
+        &self,
+        stream: &mut Stream,
+        buf: &mut BytesMut,
+        vigil: &mut Vigil,
+        until: Instant,
+    ) -> Option<Result<io::Result<usize>, Closed>> {
         let mut seat = self.seats.take();
         // Many wait for long: each with little room.
         let begun = buf.split();
         *buf = BytesMut::with_capacity(HEAD_BYTES_AT_REST);
         buf.extend_from_slice(&begun);
         drop(begun);
-        tokio::select! {
-            biased;
-            read = timeout(left, stream.read_buf(buf)) => read.map_err(|_| Closed::Idle),
-            () = seat.is_needed() => Err(Closed::Crowded),
+        let read = async {
+            tokio::select! {
+                biased;
+                read = stream.read_buf(buf) => Ok(read),
+                () = seat.is_needed() => Err(Closed::Crowded),
+            }
+        };
+        match vigil.unless_over(until, read).await {
+            Ok(read) => Some(read),
+            Err(Woken::Late) => Some(Err(Closed::Idle)),
+            Err(Woken::Leaving) => None,
         }
     }
 }

@@ -8,6 +8,7 @@ use super::own::Own;
 use super::proxy_protocol;
 use super::seats::{RESTS_AFTER, Seats};
 use super::tls::{Insecure, Tls};
+use super::vigil::Vigil;
 use crate::access_log::AccessLog;
 use crate::admin::gatekeeper::Gatekeeper;
 use crate::config::{Limits, Listener, Settings};
@@ -217,7 +218,7 @@ impl Door {
             }
         } else {
             let begins = match listener.h2c {
-                true => self.begins_http2(&mut stream, &mut buf, &mut self.leave(shutdown)).await,
+                true => self.begins_http2(&mut stream, &mut buf, self.leave(shutdown)).await,
                 false => Some(false),
             };
             let Some(begins) = begins else { return };
@@ -237,16 +238,12 @@ impl Door {
         &self,
         stream: &mut Stream,
         buf: &mut BytesMut,
-        shutdown: &mut ShutdownWatch,
+        leave: ShutdownWatch,
     ) -> Option<bool> {
-        let mut until = None;
+        let (mut until, mut vigil) = (None, Vigil::new(leave));
         while buf.len() < http2::PREFACE.len() && http2::PREFACE.starts_with(buf) {
             let read = if buf.is_empty() {
-                tokio::select! {
-                    biased;
-                    read = self.idle(stream, buf) => read,
-                    _ = shutdown.wait_for(|down| *down) => return None,
-                }
+                self.idle(stream, buf, &mut vigil).await?
             } else {
                 let from_now = || Instant::now() + self.limits().header_timeout;
                 let until = *until.get_or_insert_with(from_now);

@@ -356,7 +356,7 @@ impl Exchange<'_> {
         };
         let onward = self.onward(framing);
         match framing {
-            Framing::Length(length) => put(&mut out, format_args!("Content-Length: {length}\r\n")),
+            Framing::Length(length) => shape::number(&mut out, "Content-Length", length),
             Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
             Framing::Empty | Framing::UntilClose => {}
         }
@@ -373,12 +373,12 @@ impl Exchange<'_> {
         };
         let age = head.kept_terms().map(age_of);
         if let Some(age) = age.filter(|age| *age > 0 || !is_fetched) {
-            put(&mut out, format_args!("Age: {age}\r\n"));
+            shape::number(&mut out, "Age", age);
         }
         let origin_status = story.origin_status.filter(|told| *told != status);
         Story { origin_status, ..story }.write(&mut out, &head.told_before);
         if let Some(option) = onward.connection_option(status) {
-            put(&mut out, format_args!("Connection: {option}\r\n"));
+            shape::field(&mut out, "Connection", option.as_bytes());
         }
         out.extend_from_slice(b"\r\n");
         shape::secure(&mut out, self.hsts_line());

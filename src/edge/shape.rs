@@ -141,6 +141,11 @@ fn replace(head: &mut Vec<u8>, known: &[u8], line: &[u8]) {
     head.splice(fields_end..fields_end, line.iter().copied());
 }
 
+/// A field line with a number.
+pub(super) fn number(out: &mut Vec<u8>, name: &str, value: u64) {
+    field(out, name, itoa::Buffer::new().format(value).as_bytes());
+}
+
 pub(super) fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     for part in [name.as_bytes(), b": ", value, b"\r\n"] {
         out.extend_from_slice(part);

@@ -1,10 +1,9 @@
 //! Cache-Status (RFC 9211): what the caches on the way have done, the one next to the origin first.
 
 use crate::outcome::{Forward, Outcome};
-use crate::wire::fields::Fields;
+use crate::wire::fields::{Fields, put_number};
 use bytes::Bytes;
 use sfv::{FieldType, List};
-use std::io::Write;
 
 /// The name of the field.
 pub const CACHE_STATUS: &str = "Cache-Status";
@@ -64,18 +63,20 @@ impl Story {
             Outcome::Hit => out.extend_from_slice(b"; hit"),
             Outcome::Stale(_) => match self.forward {
                 None => out.extend_from_slice(b"; hit"),
-                Some(forward) => put(out, format_args!("; fwd={}", forward.label())),
+                Some(forward) => put(out, "; fwd=", forward.label()),
             },
             Outcome::Miss(forward) | Outcome::Revalidated(forward) | Outcome::Pass(forward) => {
-                put(out, format_args!("; fwd={}", forward.label()));
+                put(out, "; fwd=", forward.label());
             }
             Outcome::Edge | Outcome::Error(_) => {}
         }
         if let Some(status) = self.origin_status {
-            put(out, format_args!("; fwd-status={status}"));
+            out.extend_from_slice(b"; fwd-status=");
+            put_number(out, status);
         }
         if let Some(ttl) = self.ttl {
-            put(out, format_args!("; ttl={ttl}"));
+            out.extend_from_slice(b"; ttl=");
+            put_number(out, ttl);
         }
         if self.is_stored {
             out.extend_from_slice(b"; stored");
@@ -89,13 +90,13 @@ impl Story {
             _ => None,
         };
         if let Some(detail) = self.detail.or(staleness) {
-            put(out, format_args!("; detail={detail}"));
+            put(out, "; detail=", detail);
         }
         out.extend_from_slice(b"\r\n");
     }
 }
 
-fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    // Writing into memory does not fail.
-    let _ = out.write_fmt(text);
+fn put(out: &mut Vec<u8>, parameter: &str, value: &str) {
+    out.extend_from_slice(parameter.as_bytes());
+    out.extend_from_slice(value.as_bytes());
 }

@@ -25,6 +25,9 @@ pub fn evaluate(request: &Fields, status: u16, response: &Fields, now: SystemTim
     if !(200..300).contains(&status) {
         return Condition::Met;
     }
+    if CONDITIONS.iter().all(|name| request.first(name).is_none()) {
+        return Condition::Met;
+    }
     let etag = response.first("etag");
     let modified = || date::of_field(response, "last-modified", now);
     let matches = |name: &'static str, compare: fn(&[u8], &[u8]) -> bool| {
@@ -47,12 +50,15 @@ pub fn evaluate(request: &Fields, status: u16, response: &Fields, now: SystemTim
             Condition::Met
         };
     }
-    let since = date::of_field(request, "if-modified-since", now);
+    let Some(since) = date::of_field(request, "if-modified-since", now) else {
+        return Condition::Met;
+    };
     // RFC 9111, section 4.3.2: without a Last-Modified the Date stands in for it.
     let modified = modified().or_else(|| date::of_field(response, "date", now));
-    match since.zip(modified) {
-        Some((since, modified)) if modified <= since => Condition::NotModified,
-        _ => Condition::Met,
+    if modified.is_some_and(|modified| modified <= since) {
+        Condition::NotModified
+    } else {
+        Condition::Met
     }
 }
 

@@ -16,7 +16,9 @@ pub fn of_path(site: &Site, path: &str) -> Option<Policy> {
 
 /// The position of the rule that counts for `path`.
 pub fn rule_of(site: &Site, path: &str) -> Option<usize> {
-    if may_lead_elsewhere(path) {
+    if site.rules.is_empty() {
+        None
+    } else if may_lead_elsewhere(path) {
         site.rules.iter().position(|rule| rule.cache == Some(false))
     } else {
         site.rules.iter().position(|rule| matches(&rule.path, path))
@@ -42,6 +44,12 @@ pub fn of_rule(site: &Site, rule: Option<&Rule>) -> Policy {
 /// Whether some server would leave a segment of it, or see segments where others see none. `path`
 /// has its escapes in upper case.
 pub fn may_lead_elsewhere(path: &str) -> bool {
+    let is_ordinary = memchr::memchr2(b'\\', b'%', path.as_bytes()).is_none()
+        && !path.as_bytes().windows(2).any(|pair| pair == b"/.");
+    !is_ordinary && leads_elsewhere(path)
+}
+
+fn leads_elsewhere(path: &str) -> bool {
     path.contains('\\')
         || ["%2E", "%2F", "%5C"].iter().any(|escape| path.contains(escape))
         || path.split('/').any(|segment| matches!(segment, "." | ".."))

@@ -1,6 +1,7 @@
 //! Which site a host belongs to: an exact name before the longest wildcard before `*`.
 
 use crate::config::Site;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -31,12 +32,14 @@ impl SiteMap {
 
     /// The site of a host as `wire::authority` reads it; `None` for HTTP/1.0 without one.
     pub fn find(&self, host: Option<&str>) -> Option<&Arc<Site>> {
-        let Some(host) = host else {
+        let Some(host) = host.filter(|_| !self.exact.is_empty() || !self.wildcard.is_empty()) else {
             return self.any.as_ref();
         };
-        let host = host.to_ascii_lowercase();
+        let has_upper = host.bytes().any(|byte| byte.is_ascii_uppercase());
+        let host: Cow<'_, str> =
+            if has_upper { host.to_ascii_lowercase().into() } else { host.into() };
         let wildcard = || self.wildcard(&host).map(|(_, site)| site);
-        self.exact.get(&host).or_else(wildcard).or(self.any.as_ref())
+        self.exact.get(&*host).or_else(wildcard).or(self.any.as_ref())
     }
 
     /// The same, and by which of its hosts.
@@ -62,6 +65,9 @@ impl SiteMap {
     }
 
     fn wildcard<'h>(&self, host: &'h str) -> Option<(&'h str, &Arc<Site>)> {
+        if self.wildcard.is_empty() {
+            return None;
+        }
         // From the left, so that the longest suffix comes first. `*` stands for one label or more.
         host.match_indices('.')
             .filter(|(at, _)| *at > 0)

@@ -23,7 +23,8 @@ pub fn parse(bytes: &[u8]) -> Option<Authority<'_>> {
         text[1..end - 1].parse::<Ipv6Addr>().ok()?;
         (&text[..end], text[end..].strip_prefix(':').or((end == text.len()).then_some(""))?)
     } else {
-        let (host, port) = text.split_once(':').unwrap_or((text, ""));
+        let colon = memchr::memchr(b':', bytes).unwrap_or(bytes.len());
+        let (host, port) = (&text[..colon], text.get(colon + 1..).unwrap_or_default());
         let name = host.strip_suffix('.').unwrap_or(host);
         if !is_name(name) && host.parse::<Ipv4Addr>().is_err() {
             return None;
@@ -51,18 +52,19 @@ pub fn same(a: Authority<'_>, b: Authority<'_>, default_port: u16) -> bool {
 }
 
 fn is_name(name: &str) -> bool {
-    let last_label = name.rsplit('.').next().unwrap_or("");
-    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let name = name.as_bytes();
+    let last_label = memchr::memrchr(b'.', name).map_or(name, |at| &name[at + 1..]);
     // "127.1", "0177.0.0.1" and "0x7f.1" are addresses to some parsers and names to others.
-    let is_like_address = is_number(last_label)
-        || last_label.to_ascii_lowercase().strip_prefix("0x").is_some_and(is_hex);
+    let is_like_address = match last_label {
+        [b'0', b'x' | b'X', digits @ ..] => digits.iter().all(u8::is_ascii_hexdigit),
+        digits => digits.iter().all(u8::is_ascii_digit),
+    };
     !is_like_address
         && name.len() <= 253
-        && name.split('.').all(|label| {
+        && name.split(|byte| *byte == b'.').all(|label| {
             !label.is_empty()
                 && label.len() <= 63
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+                && label.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
         })
 }
 

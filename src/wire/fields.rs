@@ -10,6 +10,30 @@ pub const FIELDS_CEILING: usize = 1024;
 pub struct Fields {
     bytes: Bytes,
     spans: Vec<Span>,
+    names: Names,
+}
+
+/// Which names there may be: most fields that are asked for are not there, and that is found out
+/// without a look at those that are.
+#[derive(Clone, Copy, Default)]
+struct Names(u64);
+
+impl Names {
+    fn add(&mut self, name: &[u8]) {
+        self.0 |= Self::bit(name);
+    }
+
+    fn may_have(self, name: &[u8]) -> bool {
+        self.0 & Self::bit(name) != 0
+    }
+
+    /// The same for each spelling of a name; worked out by the compiler where the name is known.
+    #[inline(always)]
+    fn bit(name: &[u8]) -> u64 {
+        let [first, .., last] = name else { return 1 };
+        let hash = name.len() as u32 ^ (u32::from(first | 0x20) * 5) ^ (u32::from(last | 0x20) * 19);
+        1 << (hash % 64)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -25,11 +49,16 @@ impl Fields {
     }
 
     /// The values of every line of this name, in order.
+    #[inline]
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        let may_have = self.names.may_have(name.as_bytes());
+        let spans = if may_have { &self.spans[..] } else { &[] };
+        let named = move |span: &&Span| self.slice(span.name).eq_ignore_ascii_case(name.as_bytes());
+        spans.iter().filter(named).map(|span| self.slice(span.value))
     }
 
     /// The value of the first line of this name.
+    #[inline]
     pub fn first<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
         self.all(name).next()
     }
@@ -59,14 +88,19 @@ impl Fields {
 
     /// `parsed` must borrow from `bytes`: the result refers to the same places.
     pub(crate) fn from_parsed(bytes: &Bytes, parsed: &[httparse::Header<'_>]) -> Self {
-        let spans = parsed
-            .iter()
-            .map(|field| Span {
-                name: place(bytes, field.name.as_bytes()),
-                value: place(bytes, field.value),
-            })
-            .collect();
-        Self { bytes: bytes.clone(), spans }
+        let spans = parsed.iter().map(|field| Span {
+            name: place(bytes, field.name.as_bytes()),
+            value: place(bytes, field.value),
+        });
+        Self::new(bytes.clone(), spans.collect())
+    }
+
+    fn new(bytes: Bytes, spans: Vec<Span>) -> Self {
+        let mut names = Names::default();
+        for Span { name: (from, to), .. } in &spans {
+            names.add(&bytes[*from as usize..*to as usize]);
+        }
+        Self { bytes, spans, names }
     }
 
     /// The fields of a start line and field lines as `Composer` writes them; `None` for anything
@@ -85,7 +119,7 @@ impl Fields {
             });
             from = end + 2;
         }
-        (from == bytes.len()).then(|| Self { bytes: bytes.clone(), spans })
+        (from == bytes.len()).then(|| Self::new(bytes.clone(), spans))
     }
 
     fn name(&self, span: &Span) -> &str {
@@ -132,7 +166,7 @@ impl Composer {
     /// The bytes, without the empty line at the end, and the fields in them.
     pub fn finish(self) -> (Bytes, Fields) {
         let bytes = Bytes::from(self.bytes.into_boxed_slice());
-        let fields = Fields { bytes: bytes.clone(), spans: self.spans };
+        let fields = Fields::new(bytes.clone(), self.spans);
         (bytes, fields)
     }
 }
@@ -149,6 +183,11 @@ impl std::fmt::Debug for Fields {
 pub(crate) fn place(whole: &[u8], part: &[u8]) -> (u32, u32) {
     let from = part.as_ptr() as usize - whole.as_ptr() as usize;
     (from as u32, (from + part.len()) as u32)
+}
+
+/// Writes a number in decimal digits.
+pub fn put_number(out: &mut Vec<u8>, number: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// The trimmed, non-empty members of one comma-separated value.

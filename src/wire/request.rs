@@ -25,7 +25,16 @@ pub struct RequestHead {
     /// The field lines, Host and framing included.
     pub fields: Fields,
     target: Bytes,
-    authority: Option<Bytes>,
+    authority: Option<Place>,
+}
+
+/// The host and port that a request names.
+#[derive(Clone, Debug)]
+struct Place {
+    text: Bytes,
+    /// The bytes at the beginning of `text` that are the host.
+    host_bytes: usize,
+    port: Option<u16>,
 }
 
 impl RequestHead {
@@ -37,12 +46,13 @@ impl RequestHead {
 
     /// Host and port as the client named them; `None` only for HTTP/1.0 without a Host.
     pub fn authority(&self) -> Option<Authority<'_>> {
-        authority::parse(self.authority_text()?.as_bytes())
+        let Place { host_bytes, port, .. } = *self.authority.as_ref()?;
+        Some(Authority { host: self.authority_text()?.get(..host_bytes)?, port })
     }
 
     /// The same, spelled as received.
     pub fn authority_text(&self) -> Option<&str> {
-        self.authority.as_deref().and_then(|text| std::str::from_utf8(text).ok())
+        self.authority.as_ref().and_then(|place| std::str::from_utf8(&place.text).ok())
     }
 
     /// It came over HTTP/2, with this framing.
@@ -148,7 +158,7 @@ impl Parser {
         }
         // An end may have begun in what was seen before.
         let from = self.scanned.saturating_sub(start + 3).min(text.len());
-        let end = memchr::memmem::find(&text[from..], b"\r\n\r\n").map(|at| from + at + 4);
+        let end = end_of_head(&text[from..]).map(|end| from + end);
         let head = &text[..end.unwrap_or(text.len())];
         check_sizes(head, limits)?;
         check_bytes(&head[from..])?;
@@ -160,6 +170,12 @@ impl Parser {
     }
 }
 
+/// Where the empty line ends that is the end of a head.
+fn end_of_head(text: &[u8]) -> Option<usize> {
+    let mut ends = memchr::memchr_iter(b'\n', text).map(|at| at + 1);
+    ends.find(|end| text[..*end].ends_with(b"\r\n\r\n"))
+}
+
 /// Whether these bytes can stand in a head, wherever in it they stand.
 fn check_bytes(part: &[u8]) -> Result<(), BadRequest> {
     // The first byte may be the second of a line end.
@@ -167,7 +183,8 @@ fn check_bytes(part: &[u8]) -> Result<(), BadRequest> {
     if !line_ends_are_crlf(lines) {
         return Err(BadRequest::LineEnd);
     }
-    if part.iter().any(|byte| is_control(*byte)) {
+    // Looked at many at a time, because none is left out.
+    if part.iter().fold(false, |is_bad, byte| is_bad | is_control(*byte)) {
         return Err(BadRequest::ControlByte);
     }
     Ok(())
@@ -232,7 +249,11 @@ fn read_head(bytes: Bytes, limits: &HeadLimits) -> Result<RequestHead, BadReques
             Target::Sent(text) => bytes.slice_ref(text.as_bytes()),
             Target::Made(text) => Bytes::from(text),
         },
-        authority: authority.map(|text| bytes.slice_ref(text)),
+        authority: authority.map(|(text, authority)| Place {
+            text: bytes.slice_ref(text),
+            host_bytes: authority.host.len(),
+            port: authority.port,
+        }),
     };
     Ok(head)
 }
@@ -421,7 +442,8 @@ fn read_target<'a>(
         return if allowed { Ok((Target::Sent(raw), None)) } else { Err(BadRequest::AsteriskForm) };
     }
     // Printable ASCII; a fragment is never sent (RFC 9110, section 7.1).
-    if raw.is_empty() || !raw.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+    let is_good = |byte: u8| byte.is_ascii_graphic() & (byte != b'#');
+    if raw.is_empty() || !raw.bytes().fold(true, |are_good, byte| are_good & is_good(byte)) {
         return Err(BadRequest::Target);
     }
     if raw.starts_with('/') {
@@ -448,17 +470,18 @@ fn agree_on_host<'a>(
     seen: &Seen<'a>,
     named: Option<Named<'a>>,
     version: Version,
-) -> Result<Option<&'a [u8]>, BadRequest> {
+) -> Result<Option<(&'a [u8], Authority<'a>)>, BadRequest> {
     let read = |text: &'a [u8]| authority::parse(text).ok_or(BadRequest::HostMalformed);
     let host = seen.host.map(read).transpose()?;
     let default_port = named.as_ref().map_or(80, |named| named.default_port);
     let target = named.map(|named| named.authority);
-    match (host, target.map(read).transpose()?) {
+    let named = target.map(read).transpose()?;
+    match (host, named) {
         _ if seen.hosts > 1 => Err(BadRequest::HostRepeated),
         (None, _) if version == Version::Http11 => Err(BadRequest::HostMissing),
         (Some(host), Some(named)) if !authority::same(host, named, default_port) => {
             Err(BadRequest::HostDisagrees)
         }
-        _ => Ok(target.or(seen.host)),
+        _ => Ok(target.or(seen.host).zip(named.or(host))),
     }
 }

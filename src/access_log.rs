@@ -268,11 +268,11 @@ impl Drop for Recording<'_> {
         let duration = record.ends();
         let site = record.site.map(|site| site.position);
         // Whoever has seen the line finds it counted.
-        log.metrics.request(site, record.outcome, duration);
         log.metrics.answered(&Answered {
             site,
             outcome: record.outcome,
             tier: record.tier,
+            duration,
             first_byte: record.first_byte(),
             sent_bytes: record.sent.bytes,
         });

@@ -13,6 +13,7 @@ mod floods;
 mod origins;
 mod process;
 mod reloads;
+mod tally;
 mod tls;
 mod upgrades;
 
@@ -22,7 +23,6 @@ pub use floods::Flood;
 pub use origins::{OriginGauges, OriginNames};
 pub use tls::Handshake;
 
-use crate::outcome::Outcome;
 use answers::AnswerSeries;
 use clients::ClientSeries;
 use floods::FloodSeries;
@@ -35,6 +35,7 @@ use prometheus::{
 use reloads::ReloadSeries;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
+use tally::{Durations, SiteTallies, SiteTally};
 use tls::TlsSeries;
 use upgrades::UpgradeSeries;
 
@@ -129,10 +130,10 @@ struct DiskSeries {
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
-    requests_by_site: IntCounterVec,
-    /// No site's first, then by position; inside by `Outcome::index`.
-    requests: Vec<[IntCounter; Outcome::LABELS.len()]>,
-    request_seconds: Histogram,
+    site_tallies: SiteTallies,
+    /// No site's first, then by position.
+    sites: Vec<Arc<SiteTally>>,
+    request_seconds: Durations,
     answers: AnswerSeries,
     clients: ClientSeries,
     origin_requests_by_class: IntCounterVec,
@@ -169,12 +170,7 @@ impl Metrics {
     pub fn new(sites: &[String], origins: &[OriginNames]) -> Arc<Self> {
         let registry = Registry::new();
         process::register(&registry);
-        let requests = counters(
-            &registry,
-            "brim_requests_total",
-            "Requests that are over, by site and by what became of them.",
-            &["site", "outcome"],
-        );
+        let site_tallies = registered(&registry, Ok(SiteTallies::new()));
         let origin_requests = counters(
             &registry,
             "brim_origin_requests_total",
@@ -204,16 +200,18 @@ impl Metrics {
              once.",
             &["result"],
         );
-        let answers = AnswerSeries::of(&registry, sites);
+        let answers = AnswerSeries::of(&registry);
         let clients = ClientSeries::of(&registry, sites);
         let origin_families = OriginFamilies::new(&registry, origins);
         Arc::new(Self {
-            requests: of_sites(&requests, sites),
-            requests_by_site: requests,
-            request_seconds: histogram(
+            sites: site_tallies.of(sites),
+            site_tallies,
+            request_seconds: registered(
                 &registry,
-                "brim_request_seconds",
-                "From the arrival of a request's head to the last byte of the answer.",
+                Ok(Durations::new(
+                    "brim_request_seconds",
+                    "From the arrival of a request's head to the last byte of the answer.",
+                )),
             ),
             answers,
             clients,
@@ -286,27 +284,12 @@ impl Metrics {
     #[must_use]
     pub fn reconfigured(&self, sites: &[String], origins: &[OriginNames]) -> Arc<Self> {
         Arc::new(Self {
-            requests: of_sites(&self.requests_by_site, sites),
+            sites: self.site_tallies.of(sites),
             origin_requests: of_origins(&self.origin_requests_by_class, origins),
             origins: self.origin_families.series(origins),
-            answers: self.answers.of_other_sites(sites),
             clients: self.clients.of_other_sites(sites),
             ..self.clone()
         })
-    }
-
-    /// A request is over. `site` is its position in the configuration.
-    pub fn request(&self, site: Option<usize>, outcome: Outcome, duration: Duration) {
-        let row = site.map_or(0, |position| position + 1);
-        if let Some(by_outcome) = self.requests.get(row) {
-            by_outcome[outcome.index()].inc();
-        }
-        self.request_seconds.observe(duration.as_secs_f64());
-        if let Outcome::Error(reason) = outcome
-            && let Some(why) = Closed::of_error(reason)
-        {
-            self.clients.closed(why);
-        }
     }
 
     /// Connections of clients that are open.
@@ -524,15 +507,6 @@ impl DiskSeries {
             counter.inc_by(told.saturating_sub(counter.get()));
         }
     }
-}
-
-fn of_sites(
-    requests: &IntCounterVec,
-    sites: &[String],
-) -> Vec<[IntCounter; Outcome::LABELS.len()]> {
-    let sites = std::iter::once(NO_SITE).chain(sites.iter().map(String::as_str));
-    let of_site = |site| Outcome::LABELS.map(|label| requests.with_label_values(&[site, label]));
-    sites.map(of_site).collect()
 }
 
 fn of_origins(

@@ -217,7 +217,11 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         let mut slices = &mut slices[..parts.len()];
         let mut left: usize = parts.iter().map(|part| part.len()).sum();
         while left > 0 {
-            let written = in_time(&mut self.patience, self.half.write_vectored(slices)).await?;
+            let written = match slices {
+                // A plain write costs the kernel a little less.
+                [part] => in_time(&mut self.patience, self.half.write(part)).await?,
+                _ => in_time(&mut self.patience, self.half.write_vectored(slices)).await?,
+            };
             if written == 0 {
                 return Err(WriteError::Io(io::ErrorKind::WriteZero.into()));
             }

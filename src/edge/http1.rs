@@ -43,6 +43,12 @@ impl<W: AsyncWrite + Unpin + Send> Http1Reply<'_, W> {
     async fn send(&mut self, parts: &[&[u8]], bytes: usize) -> Result<(), WriteError> {
         let (before, after) = self.encoding.around(bytes);
         self.pending.extend_from_slice(&before);
+        if self.pending.capacity() - self.pending.len() >= bytes + after.len() {
+            // What is small is cheaper to copy than to hand over in several pieces.
+            parts.iter().for_each(|part| self.pending.extend_from_slice(part));
+            self.pending.extend_from_slice(after);
+            return self.flush().await;
+        }
         let mut slices = [&b""[..]; PIECES_MAX + 2];
         slices[0] = &self.pending;
         slices[1..=parts.len()].copy_from_slice(parts);

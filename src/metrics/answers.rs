@@ -1,9 +1,10 @@
 //! What clients were sent and what was kept of it, and what could not be told of either.
 
-use super::{NO_SITE, counters, histogram, registered};
+use super::tally::{Durations, Hits};
+use super::{Closed, counters, registered};
 use crate::outcome::{Outcome, Tier};
 use crate::rules::storing::Refusal;
-use prometheus::{Histogram, IntCounter, IntCounterVec, Registry};
+use prometheus::{IntCounter, Registry};
 use std::time::Duration;
 
 /// A request that is over.
@@ -15,6 +16,8 @@ pub struct Answered {
     pub outcome: Outcome,
     /// Where what it was answered with was found.
     pub tier: Option<Tier>,
+    /// From its arrival to the last byte of its answer.
+    pub duration: Duration,
     /// From its arrival to the first byte of its answer.
     pub first_byte: Option<Duration>,
     /// Heads included.
@@ -23,12 +26,8 @@ pub struct Answered {
 
 #[derive(Clone)]
 pub(super) struct AnswerSeries {
-    first_byte_seconds: Histogram,
-    /// By `Tier`.
-    hits: [IntCounter; Tier::LABELS.len()],
-    /// No site's first, then by position.
-    sent_bytes: Vec<IntCounter>,
-    sent_bytes_by_site: IntCounterVec,
+    first_byte_seconds: Durations,
+    hits: Hits,
     /// As `Refusal::ALL`.
     unstored: [IntCounter; Refusal::ALL.len()],
     access_log_dropped_lines: IntCounter,
@@ -36,19 +35,7 @@ pub(super) struct AnswerSeries {
 }
 
 impl AnswerSeries {
-    pub(super) fn of(registry: &Registry, sites: &[String]) -> Self {
-        let hits = counters(
-            registry,
-            "brim_hits_total",
-            "Requests answered by a stored answer that may be used, by where it was found.",
-            &["tier"],
-        );
-        let sent_bytes = counters(
-            registry,
-            "brim_sent_bytes_total",
-            "Bytes sent to clients in answers, heads included (over HTTP/2 as HTTP/1.1 would write them), TLS not.",
-            &["site"],
-        );
+    pub(super) fn of(registry: &Registry) -> Self {
         let unstored = counters(
             registry,
             "brim_unstored_total",
@@ -57,14 +44,20 @@ impl AnswerSeries {
         );
         let counter = |name, help| registered(registry, IntCounter::new(name, help));
         Self {
-            first_byte_seconds: histogram(
+            first_byte_seconds: registered(
                 registry,
-                "brim_first_byte_seconds",
-                "From the arrival of a request's head to the first byte of the answer.",
+                Ok(Durations::new(
+                    "brim_first_byte_seconds",
+                    "From the arrival of a request's head to the first byte of the answer.",
+                )),
             ),
-            hits: Tier::LABELS.map(|tier| hits.with_label_values(&[tier])),
-            sent_bytes: of_sites(&sent_bytes, sites),
-            sent_bytes_by_site: sent_bytes,
+            hits: registered(
+                registry,
+                Ok(Hits::new(
+                    "brim_hits_total",
+                    "Requests answered by a stored answer that may be used, by where it was found.",
+                )),
+            ),
             unstored: Refusal::ALL.map(|why| unstored.with_label_values(&[why.label()])),
             access_log_dropped_lines: counter(
                 "brim_access_log_dropped_lines_total",
@@ -76,34 +69,26 @@ impl AnswerSeries {
             ),
         }
     }
-
-    /// The same in the view of another configuration.
-    pub(super) fn of_other_sites(&self, sites: &[String]) -> Self {
-        Self { sent_bytes: of_sites(&self.sent_bytes_by_site, sites), ..self.clone() }
-    }
-
-    pub(super) fn answered(&self, answered: &Answered) {
-        let Answered { site, outcome, tier, first_byte, sent_bytes } = *answered;
-        if let Some(first_byte) = first_byte {
-            self.first_byte_seconds.observe(first_byte.as_secs_f64());
-        }
-        if let Some(tier) = tier.filter(|_| outcome == Outcome::Hit) {
-            self.hits[tier as usize].inc();
-        }
-        let of_site = self.sent_bytes.get(site.map_or(0, |position| position + 1));
-        of_site.inspect(|counter| counter.inc_by(sent_bytes));
-    }
-}
-
-fn of_sites(sent_bytes: &IntCounterVec, sites: &[String]) -> Vec<IntCounter> {
-    let sites = std::iter::once(NO_SITE).chain(sites.iter().map(String::as_str));
-    sites.map(|site| sent_bytes.with_label_values(&[site])).collect()
 }
 
 impl super::Metrics {
-    /// What a request that is over was sent.
+    /// A request is over.
     pub fn answered(&self, answered: &Answered) {
-        self.answers.answered(answered);
+        let Answered { site, outcome, tier, duration, first_byte, sent_bytes } = *answered;
+        let of_site = self.sites.get(site.map_or(0, |position| position + 1));
+        of_site.inspect(|tally| tally.answered(outcome, sent_bytes));
+        self.request_seconds.took(duration);
+        if let Some(first_byte) = first_byte {
+            self.answers.first_byte_seconds.took(first_byte);
+        }
+        if let Some(tier) = tier.filter(|_| outcome == Outcome::Hit) {
+            self.answers.hits.hit(tier);
+        }
+        if let Outcome::Error(reason) = outcome
+            && let Some(why) = Closed::of_error(reason)
+        {
+            self.clients.closed(why);
+        }
     }
 
     /// An answer was fetched for the cache, and is not kept.

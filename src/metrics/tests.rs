@@ -1,10 +1,15 @@
 //! Every series is there from the start, and what is counted is told.
 
 use super::*;
-use crate::outcome::Forward;
+use crate::outcome::{Forward, Outcome, Tier};
 
 fn origin() -> OriginNames {
     OriginNames { name: "o".to_owned(), servers: vec!["s".to_owned(), "t".to_owned()] }
+}
+
+fn answered(site: Option<usize>, outcome: Outcome, duration: Duration) -> Answered {
+    let (tier, first_byte) = (Some(Tier::Memory), Some(duration));
+    Answered { site, outcome, tier, duration, first_byte, sent_bytes: 7 }
 }
 
 fn has(metrics: &Metrics, line: &str) -> bool {
@@ -88,10 +93,10 @@ fn every_known_series_is_there_from_the_start() {
 fn what_is_counted_is_told() {
     let metrics = Metrics::new(&["a".to_owned(), "b".to_owned()], &[origin()]);
     let time = Duration::from_millis(2);
-    metrics.request(Some(1), Outcome::Pass(Forward::Bypass), time);
-    metrics.request(None, Outcome::Error("bad_request"), time);
-    metrics.request(Some(0), Outcome::Error("head_timeout"), time);
-    metrics.request(Some(0), Outcome::Error("client_stalled"), time);
+    metrics.answered(&answered(Some(1), Outcome::Pass(Forward::Bypass), time));
+    metrics.answered(&answered(None, Outcome::Error("bad_request"), time));
+    metrics.answered(&answered(Some(0), Outcome::Error("head_timeout"), time));
+    metrics.answered(&answered(Some(0), Outcome::Error("client_stalled"), time));
     metrics.connections().inc();
     metrics.connection_refused(Refused::NotTrusted);
     metrics.connection_closed(Closed::Crowded);
@@ -139,6 +144,10 @@ fn what_is_counted_is_told() {
         "brim_request_seconds_bucket{le=\"0.001\"} 0",
         "brim_request_seconds_bucket{le=\"0.0025\"} 4",
         "brim_request_seconds_count 4",
+        "brim_first_byte_seconds_bucket{le=\"0.0025\"} 4",
+        "brim_first_byte_seconds_sum 0.008",
+        "brim_hits_total{tier=\"memory\"} 0",
+        "brim_sent_bytes_total{site=\"a\"} 14",
         "brim_connections 1",
         "brim_connections_refused_total{reason=\"not_trusted\"} 1",
         "brim_connections_closed_total{reason=\"crowded\"} 1",
@@ -201,8 +210,8 @@ fn another_configuration_counts_on_and_what_is_gone_is_told_of_no_more() {
         &[named("stays", &["t", "u"]), named("new", &["x"])],
     );
     let time = Duration::from_millis(1);
-    before.request(Some(0), Outcome::Hit, time);
-    after.request(Some(2), Outcome::Hit, time);
+    before.answered(&answered(Some(0), Outcome::Hit, time));
+    after.answered(&answered(Some(2), Outcome::Hit, time));
     before.limited(1, Limit::Rate);
     after.limited(1, Limit::Rate);
     before.origin_answer(1, Some(200), None);

@@ -23,6 +23,7 @@ mod pass;
 mod proxy_protocol;
 mod purging;
 mod redirect;
+mod room;
 mod route;
 mod seats;
 mod serve;

@@ -2,6 +2,7 @@
 
 use super::client::{Ended, Reply, RequestBody};
 use super::pass::Job;
+use super::room;
 use super::serve::Exchange;
 use super::tunnel;
 use crate::access_log::{Record, Recording, Sent};
@@ -168,6 +169,7 @@ pub(super) async fn serve(
     let ended = match exchange.at_once(&mut reply, record).await {
         Ok(ended) => {
             record.is_answered(reply.sent());
+            room::give_back(reply.pending);
             if matches!(ended, Ended::Sent(true)) {
                 return Some((stream, buf));
             }

@@ -3,6 +3,7 @@
 use super::client::{Ended, Reply};
 use super::content::{Content, Rests};
 use super::own::{Own, Recipient};
+use super::room;
 use super::shape::{self, Shape, Story, put};
 use crate::access_log::Record;
 use crate::config::Limits;
@@ -27,8 +28,6 @@ use std::time::{Instant, SystemTime};
 
 /// Room for what is said anew in each head.
 const HEAD_BYTES_MORE: usize = 256;
-/// Contents up to this size are sent in one piece with their heads.
-const SMALL_BYTES_MAX: u64 = 4 * 1024;
 
 /// Answers of others that may turn out not to fit before a client asks for itself alone.
 const ROUNDS_SHARED: usize = 3;
@@ -316,9 +315,8 @@ impl Exchange<'_> {
         let Told { shape, head, total, part: Range { start, end }, length, story, once, now } =
             told;
         let is_head = self.request.head.method == Method::HEAD;
-        // A small content has room behind the head.
-        let small = length.filter(|length| *length <= SMALL_BYTES_MAX).unwrap_or(0) as usize;
-        let mut out = Vec::with_capacity(head.bytes().len() + HEAD_BYTES_MORE + small);
+        let mut out = room::take();
+        out.reserve(head.bytes().len() + HEAD_BYTES_MORE);
         let mut segments = Vec::new();
         let (status, mut length) = match &shape {
             Shape::PreconditionFailed => return Err(Own::PreconditionFailed),

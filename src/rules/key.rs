@@ -16,62 +16,62 @@ use std::ops::Range;
 /// know may make a difference to what is stored under it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Key {
-    bytes: Vec<u8>,
+    text: String,
     host: Range<usize>,
 }
 
 impl Key {
     /// Writes the key of a target, and uses the room of the key that was there before.
     pub fn write(&mut self, site: &Site, host: Option<Authority<'_>>, target: &str, port: u16) {
-        let out = &mut self.bytes;
+        let out = &mut self.text;
         out.clear();
         // None of the parts can hold the byte that separates them.
-        out.extend_from_slice(site.name.as_bytes());
-        out.push(b'\n');
+        out.push_str(&site.name);
+        out.push('\n');
         let host_start = out.len();
         if let Some(authority) = host {
-            out.extend(authority.host.bytes().map(|byte| byte.to_ascii_lowercase()));
+            out.push_str(authority.host);
+            out[host_start..].make_ascii_lowercase();
             if let Some(other) = authority.port.filter(|named| *named != port) {
-                out.push(b':');
-                out.extend_from_slice(other.to_string().as_bytes());
+                out.push(':');
+                out.push_str(itoa::Buffer::new().format(other));
             }
         }
         self.host = host_start..out.len();
-        out.push(b'\n');
-        let (path, query) = match target.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (target, None),
-        };
+        out.push('\n');
+        let query_at = memchr::memchr(b'?', target.as_bytes());
+        let (path, query) = target.split_at(query_at.unwrap_or(target.len()));
         write_path(out, path);
-        if let Some(query) = query {
+        if let Some(query) = query.strip_prefix('?') {
             write_query(out, query, &site.key.query, site.key.sort_query);
         }
     }
 
     /// The whole key.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+        self.text.as_bytes()
     }
 
     /// The key without the site's name, which another edge may call otherwise: who chooses among
     /// servers by it chooses the same.
     pub fn placing(&self) -> &[u8] {
-        &self.bytes[self.host.start..]
+        &self.as_bytes()[self.host.start..]
     }
 
     /// `host[:port]` as the origin shall see it; empty where the client named none.
     pub fn host(&self) -> &str {
-        std::str::from_utf8(&self.bytes[self.host.clone()]).unwrap_or_default()
+        &self.text[self.host.clone()]
     }
 
     /// Path and query as the origin shall see them.
     pub fn target(&self) -> &str {
-        std::str::from_utf8(&self.bytes[self.host.end + 1..]).unwrap_or("/")
+        self.text.get(self.host.end + 1..).unwrap_or("/")
     }
 
     /// The path alone.
     pub fn path(&self) -> &str {
-        self.target().split('?').next().unwrap_or_default()
+        let target = self.target();
+        &target[..memchr::memchr(b'?', target.as_bytes()).unwrap_or(target.len())]
     }
 }
 
@@ -79,27 +79,33 @@ impl Key {
 /// digits have no case. `%2F` stays what it is, and so does `%2E`: decoded, it could become a
 /// segment that leads elsewhere. Dot segments stay too, for the origin to judge. A path with a
 /// broken escape stays as it is: `%%341`, decoded in part, would become an escape.
-fn write_path(out: &mut Vec<u8>, path: &str) {
-    let start = out.len();
-    let mut rest = path.as_bytes();
-    while let Some(at) = memchr::memchr(b'%', rest) {
-        out.extend_from_slice(&rest[..at]);
+fn write_path(out: &mut String, path: &str) {
+    let (start, mut rest) = (out.len(), path);
+    while let Some(at) = memchr::memchr(b'%', rest.as_bytes()) {
+        out.push_str(&rest[..at]);
         rest = &rest[at..];
-        let escaped = rest.get(1..3).and_then(|digits| hex(digits[0]).zip(hex(digits[1])));
-        let Some((high, low)) = escaped else {
+        let escape = rest.get(..3);
+        let escaped = escape.and_then(|escape| escaped(escape.as_bytes()[1..].try_into().ok()?));
+        let Some((escape, byte)) = escape.zip(escaped) else {
             out.truncate(start);
-            rest = path.as_bytes();
+            rest = path;
             break;
         };
-        match high << 4 | low {
-            byte if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') => {
-                out.push(byte);
-            }
-            _ => out.extend(rest[..3].iter().map(u8::to_ascii_uppercase)),
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(escape);
+            let escape_start = out.len() - escape.len();
+            out[escape_start..].make_ascii_uppercase();
         }
         rest = &rest[3..];
     }
-    out.extend_from_slice(rest);
+    out.push_str(rest);
+}
+
+/// What these two digits stand for.
+fn escaped([high, low]: [u8; 2]) -> Option<u8> {
+    Some(hex(high)? << 4 | hex(low)?)
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -108,10 +114,10 @@ fn hex(digit: u8) -> Option<u8> {
 
 /// Parameters as they came, less those that the site does not want to know, sorted by name if it
 /// wants that. Equal names keep their order: it can mean something.
-fn write_query(out: &mut Vec<u8>, query: &str, policy: &Query, is_sorted: bool) {
+fn write_query(out: &mut String, query: &str, policy: &Query, is_sorted: bool) {
     if *policy == Query::All && !is_sorted {
-        out.push(b'?');
-        out.extend_from_slice(query.as_bytes());
+        out.push('?');
+        out.push_str(query);
         return;
     }
     let mut kept: Vec<&str> =
@@ -121,8 +127,8 @@ fn write_query(out: &mut Vec<u8>, query: &str, policy: &Query, is_sorted: bool) 
         kept.sort_by_cached_key(|parameter| decoded(parameter_name(parameter)));
     }
     for (position, parameter) in kept.iter().enumerate() {
-        out.push(if position == 0 { b'?' } else { b'&' });
-        out.extend_from_slice(parameter.as_bytes());
+        out.push(if position == 0 { '?' } else { '&' });
+        out.push_str(parameter);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Request heads: bytes in, one meaning or a refusal out. Pure, so that it can be fuzzed.
 
 use super::authority::{self, Authority};
-use super::fields::{FIELDS_CEILING, Fields, line_ends_are_crlf};
+use super::fields::{FIELDS_CEILING, Fields};
 use super::{Framing, HeadLimits, Version};
 use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
@@ -158,10 +158,11 @@ impl Parser {
         }
         // An end may have begun in what was seen before.
         let from = self.scanned.saturating_sub(start + 3).min(text.len());
-        let end = end_of_head(&text[from..]).map(|end| from + end);
+        let lines = lines(&text[from..]);
+        let end = lines.end.map(|end| from + end);
         let head = &text[..end.unwrap_or(text.len())];
         check_sizes(head, limits)?;
-        check_bytes(&head[from..])?;
+        check_bytes(&head[from..], &lines)?;
         self.scanned = buf.len();
         let Some(end) = end else { return Ok(None) };
         self.scanned = 0;
@@ -170,17 +171,38 @@ impl Parser {
     }
 }
 
-/// Where the empty line ends that is the end of a head.
-fn end_of_head(text: &[u8]) -> Option<usize> {
-    let mut ends = memchr::memchr_iter(b'\n', text).map(|at| at + 1);
-    ends.find(|end| text[..*end].ends_with(b"\r\n\r\n"))
+/// The lines of a part of a head, up to its end.
+struct Lines {
+    /// Where the empty line ends that is the end of a head.
+    end: Option<usize>,
+    /// How many line feeds there are, and whether each one that is not the first byte of the part
+    /// follows a carriage return.
+    feeds: usize,
+    are_ended_well: bool,
+}
+
+fn lines(part: &[u8]) -> Lines {
+    let mut lines = Lines { end: None, feeds: 0, are_ended_well: true };
+    for at in memchr::memchr_iter(b'\n', part) {
+        lines.feeds += 1;
+        lines.are_ended_well &= at == 0 || part[at - 1] == b'\r';
+        if part[..at].ends_with(b"\r\n\r") {
+            lines.end = Some(at + 1);
+            break;
+        }
+    }
+    lines
 }
 
 /// Whether these bytes can stand in a head, wherever in it they stand.
-fn check_bytes(part: &[u8]) -> Result<(), BadRequest> {
-    // The first byte may be the second of a line end.
-    let lines = part.strip_prefix(b"\n").unwrap_or(part);
-    if !line_ends_are_crlf(lines) {
+fn check_bytes(part: &[u8], lines: &Lines) -> Result<(), BadRequest> {
+    // Each carriage return belongs to a line feed: the last one perhaps to one that is yet to come, and
+    // the first line feed to one that was seen before. A bare one of either ends a line for some
+    // parsers and not for others (RFC 9112, section 2.2).
+    let returns = memchr::memchr_iter(b'\r', part).count();
+    let (begins_with_feed, ends_with_return) = (part.starts_with(b"\n"), part.ends_with(b"\r"));
+    let paired = lines.feeds - usize::from(begins_with_feed) + usize::from(ends_with_return);
+    if !lines.are_ended_well || returns != paired {
         return Err(BadRequest::LineEnd);
     }
     // Looked at many at a time, because none is left out.

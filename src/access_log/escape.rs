@@ -5,6 +5,9 @@ use std::io::Write;
 
 /// As the inside of a JSON text. Bytes that are no UTF-8 become U+FFFD.
 pub(super) fn json(out: &mut Vec<u8>, bytes: &[u8]) {
+    if are_harmless(bytes) {
+        return out.extend_from_slice(bytes);
+    }
     for chunk in bytes.utf8_chunks() {
         let text = chunk.valid();
         let mut plain_from = 0;
@@ -37,13 +40,25 @@ pub(super) fn json(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// As other servers write it: `\xHH` for quotes, backslashes and whatever is not printable ASCII.
 pub(super) fn plain(out: &mut Vec<u8>, bytes: &[u8]) {
+    if are_harmless(bytes) {
+        return out.extend_from_slice(bytes);
+    }
     for &byte in bytes {
-        if matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\') {
+        if is_harmless(byte) {
             out.push(byte);
         } else {
             let _ = write!(out, "\\x{byte:02X}");
         }
     }
+}
+
+/// Whether nothing has to be escaped, as in nearly everything that comes.
+fn are_harmless(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |are_harmless, byte| are_harmless & is_harmless(*byte))
+}
+
+fn is_harmless(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') & !matches!(byte, b'"' | b'\\')
 }
 
 #[cfg(test)]

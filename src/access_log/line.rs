@@ -5,9 +5,11 @@ use super::record::Record;
 use crate::config::{LogFormat, LogPiece, LogValue};
 use crate::trace::RequestId;
 use crate::wire::Version;
+use crate::wire::fields::put_number;
+use std::cell::Cell;
 use std::io::Write;
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// One thing that is known.
 enum Known<'a> {
@@ -48,7 +50,9 @@ fn json(out: &mut Vec<u8>, record: &Record<'_>) {
         let Some(known) = known(record, value) else { continue };
         out.push(before);
         before = b',';
-        put(out, format_args!("\"{name}\":"));
+        for part in ["\"", name, "\":"] {
+            out.extend_from_slice(part.as_bytes());
+        }
         match known {
             Known::Number(_) | Known::Milliseconds(_) => plain(out, &known),
             Known::Bytes(bytes) => {
@@ -146,19 +150,53 @@ fn plain(out: &mut Vec<u8>, known: &Known<'_>) {
         Known::Word(word) => out.extend_from_slice(word.as_bytes()),
         Known::Bytes(b"") => out.push(b'-'),
         Known::Bytes(bytes) => escape::plain(out, bytes),
-        Known::Number(number) => put(out, format_args!("{number}")),
+        Known::Number(number) => put_number(out, *number),
         Known::Milliseconds(time) => {
-            let microseconds = time.as_micros();
-            put(out, format_args!("{}.{:03}", microseconds / 1000, microseconds % 1000));
+            let microseconds = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+            put_number(out, microseconds / 1000);
+            put_thousandths(out, microseconds % 1000);
+        }
+        Known::Address(IpAddr::V4(address)) => {
+            for (position, byte) in address.octets().into_iter().enumerate() {
+                if position > 0 {
+                    out.push(b'.');
+                }
+                put_number(out, byte);
+            }
         }
         Known::Address(address) => put(out, format_args!("{address}")),
-        Known::Time(time) => {
-            let time = jiff::Timestamp::try_from(*time).unwrap_or_default();
-            put(out, format_args!("{time:.3}"));
-        }
+        Known::Time(time) => put_time(out, *time),
         Known::RequestId(id) => id.write(out),
         Known::TraceId(id) => put(out, format_args!("{id:032x}")),
     }
+}
+
+/// Many lines are of the same second: what they have in common is worked out once.
+fn put_time(out: &mut Vec<u8>, time: SystemTime) {
+    /// `2026-09-21T14:13:20`
+    type Text = [u8; 19];
+    thread_local! {
+        static LATEST: Cell<Option<(u64, Text)>> = const { Cell::new(None) };
+    }
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = since.as_secs();
+    let known = LATEST.get().filter(|(of, _)| *of == seconds);
+    let (_, text) = known.unwrap_or_else(|| {
+        let time = i64::try_from(seconds).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+        let text = time.unwrap_or_default().to_string().into_bytes();
+        let text = text.get(..19).and_then(|text| Text::try_from(text).ok());
+        (seconds, text.unwrap_or(*b"1970-01-01T00:00:00"))
+    });
+    LATEST.set(Some((seconds, text)));
+    out.extend_from_slice(&text);
+    put_thousandths(out, since.subsec_millis().into());
+    out.push(b'Z');
+}
+
+/// A point and three digits.
+fn put_thousandths(out: &mut Vec<u8>, number: u64) {
+    let digit = |value: u64| b'0' + (value % 10) as u8;
+    out.extend_from_slice(&[b'.', digit(number / 100), digit(number / 10), digit(number)]);
 }
 
 fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {

@@ -75,6 +75,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 use sweep::Sweep;
+use tiers::Promotions;
 use tokio::sync::{Semaphore, watch};
 
 /// One object takes at most this share of the memory.
@@ -107,6 +108,7 @@ pub struct Engine {
     fills: Arc<Semaphore>,
     /// Objects on their way from one tier to the other.
     moves: Semaphore,
+    promotions: Promotions,
     metrics: Arc<Metrics>,
 }
 
@@ -127,7 +129,8 @@ impl Engine {
             }
             variants.objects.iter().for_each(|object| left.forgotten(object));
         };
-        let store = Store::new(Memory::new(bytes / 8 * STORED_EIGHTHS, evicted), disk);
+        let stored_bytes_max = bytes / 8 * STORED_EIGHTHS;
+        let store = Store::new(Memory::new(stored_bytes_max, evicted), disk);
         let purges = store.purges().clone();
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
@@ -149,6 +152,7 @@ impl Engine {
             object_bytes_max: bytes / OBJECT_SHARE,
             fills: permits::semaphore(settings.server.limits.fills),
             moves: Semaphore::new(MOVES_MAX),
+            promotions: Promotions::for_memory_of(stored_bytes_max),
             metrics: metrics.clone(),
         });
         // Before anybody asks for anything: what parents owe.

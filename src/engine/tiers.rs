@@ -10,12 +10,39 @@ use crate::rules::key::Key;
 use crate::store::Move;
 use crate::store::disk::{Disk, Health};
 use crate::survive;
+use bytes::Bytes;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Objects whose content is larger than this share of what one object may take in memory stay on the
 /// disk: the device's own cache in memory is as good for them.
 const PROMOTED_SHARE: u64 = 8;
+/// With this share of it free, others need not go from memory for what comes.
+const FREE_SHARE: u64 = 8;
+
+/// Where others have to go for it, one of so many reads that were not the first of their object takes
+/// it into memory. What is asked for most comes there soon all the same; what is not would be gone
+/// again before it is asked for the next time, and its coming costs more than reading it did.
+const PROMOTED_ONE_IN: u64 = 8;
+
+/// Which reads from the disk take their object into memory.
+pub(super) struct Promotions {
+    /// Memory counts as full with so many bytes.
+    full_at: u64,
+    wanted: AtomicU64,
+}
+
+impl Promotions {
+    /// Of a memory of so many bytes.
+    pub(super) fn for_memory_of(bytes_max: u64) -> Self {
+        Self { full_at: bytes_max - bytes_max / FREE_SHARE, wanted: AtomicU64::new(0) }
+    }
+
+    fn has_next(&self, bytes: u64) -> bool {
+        bytes < self.full_at
+            || self.wanted.fetch_add(1, Ordering::Relaxed).is_multiple_of(PROMOTED_ONE_IN)
+    }
+}
 
 impl Engine {
     /// How both tiers are.
@@ -48,7 +75,7 @@ impl Engine {
         }
         let found = self.store.read(key.as_bytes()).await?;
         let found = self.left(key.as_bytes(), found)?;
-        if found.is_wanted_in_memory {
+        if found.is_wanted_in_memory && self.promotions.has_next(self.store.memory().bytes()) {
             self.promote(key, &found);
         }
         Some(found)
@@ -173,11 +200,26 @@ async fn load(body: &Body) -> Option<Body> {
     let mut part = 0..body.total();
     let mut pieces = Vec::new();
     while part.start < part.end {
-        pieces.extend(body.read(&mut part).await?.into_iter().flatten());
+        // What was read lies in a larger buffer, which others need again.
+        let read = body.read(&mut part).await?;
+        pieces.extend(read.iter().flatten().map(|piece| Bytes::copy_from_slice(piece)));
     }
     let loaded = Body::new(body.total(), 0, pieces);
     if let Some(chunks) = body.chunks() {
         loaded.lies_in(chunks.clone());
     }
     Some(loaded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn into_a_full_memory_comes_one_read_of_a_few_and_into_one_with_room_every_one() {
+        let promotions = Promotions::for_memory_of(800);
+        assert!((0..99).all(|_| promotions.has_next(699)));
+        let came = (0..10 * PROMOTED_ONE_IN).filter(|_| promotions.has_next(700)).count();
+        assert_eq!(came, 10);
+    }
 }

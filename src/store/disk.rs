@@ -2,6 +2,7 @@
 //! index in memory.
 
 mod admission;
+mod buffers;
 mod eviction;
 pub mod files;
 pub mod format;

@@ -1,6 +1,7 @@
 //! Reading records and parts of them. What the device's cache in memory has is read at once, the
 //! rest by threads that may wait; nothing is given out that was not compared with its checksums.
 
+use super::buffers::Buffers;
 use super::format::{
     Bad, Kind, Meta, RECORD_HEAD_BYTES, RecordHead, WholeRecord, chunk_key, is_entry,
 };
@@ -12,6 +13,7 @@ use super::{BLOCK_BYTES, Content, Entry, Place};
 use bytes::Bytes;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -24,8 +26,8 @@ const READ_WITHIN: Duration = Duration::from_secs(2);
 const RECOVERY_WITHIN: Duration = Duration::from_millis(500);
 /// Whoever reads what is being written waits so long for it.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
-/// Blocks of a chunk that are read at one time.
-const BLOCKS_MAX: u64 = 2;
+/// Whole blocks of a chunk that are read at one time.
+pub(super) const READ_BYTES_MAX: u64 = 2 * BLOCK_BYTES;
 /// Enough for a chunk's head, key and block checksums.
 const CHUNK_HEAD_BYTES: usize = 192;
 
@@ -38,15 +40,17 @@ impl Tier {
         self.recovered().await;
         let hash = self.hash(Kind::Entry, key);
         self.written(hash).await;
-        let wanted: Bytes = Bytes::copy_from_slice(key);
-        let (record, location, is_wanted) = self
-            .read(hash, is_use, move |read, segment, location| {
-                let bytes = whole(read, segment, location)?;
-                let record = WholeRecord::parse(&bytes).map_err(Unread::Bad)?;
-                check(&record.head, &record.meta.key, segment.id, hash, &wanted)?;
-                Ok(record)
-            })
-            .await?;
+        let read = self.read(hash, is_use, move |read, segment, location| {
+            let bytes = whole(read, segment, location)?;
+            let record = WholeRecord::parse(&bytes).map_err(Unread::Bad)?;
+            check(&record.head, segment.id, hash)?;
+            Ok(record)
+        });
+        let (record, location, is_wanted) = read.await?;
+        if record.meta.key != key {
+            // Of another key with the same hash.
+            return None;
+        }
         let WholeRecord { head, meta, body } = record;
         Some(Entry {
             content: Content { tags: meta.tags, head: meta.head, body, asked: head.asked },
@@ -65,17 +69,22 @@ impl Tier {
         let key = chunk_key(generation, number);
         let hash = self.hash(Kind::Chunk, &key);
         self.written(hash).await;
+        let buffers = self.buffers.clone();
         let read = self.read(hash, true, move |read, segment, location| {
             let mut front = vec![0; CHUNK_HEAD_BYTES.min(location.length() as usize)];
             read(segment, &mut front, location.offset())?;
             let head = RecordHead::parse(&front).map_err(Unread::Bad)?;
             let meta = Meta::parse(&head, &Bytes::from(front).slice(RECORD_HEAD_BYTES..))
                 .map_err(Unread::Bad)?;
-            check(&head, &meta.key, segment.id, hash, &key)?;
+            check(&head, segment.id, hash)?;
+            if meta.key != key[..] {
+                return Ok(None);
+            }
             if head.record_bytes() != location.length() {
                 return Err(Unread::Bad(Bad::Value));
             }
-            blocks(read, segment, location, &head, &meta, &part)
+            let chunk = Chunk { segment, location, head: &head, meta: &meta };
+            chunk.blocks(read, &part, &buffers)
         });
         let (bytes, ..) = read.await?;
         bytes
@@ -129,7 +138,7 @@ impl Tier {
             };
             match done {
                 Ok(read) => return Some((read, location, is_wanted)),
-                Err(Unread::Collision | Unread::Busy) => return None,
+                Err(Unread::Busy) => return None,
                 Err(Unread::Io(error)) if error.kind() == ErrorKind::UnexpectedEof => {
                     self.is_unreadable(hash, location, &segment, &Unread::Bad(Bad::Short));
                 }
@@ -174,7 +183,7 @@ impl Tier {
                 }
                 self.remove_unread(hash, location);
             }
-            Unread::Collision | Unread::Busy => {}
+            Unread::Busy => {}
         }
     }
 
@@ -195,8 +204,6 @@ impl Tier {
 enum Unread {
     Io(io::Error),
     Bad(Bad),
-    /// It is of another key with the same hash.
-    Collision,
     /// Too many reads wait for the device.
     Busy,
 }
@@ -227,43 +234,57 @@ fn whole(read: ReadAt<'_>, segment: &Segment, location: Location) -> Result<Byte
     Ok(bytes.into())
 }
 
-fn check(
-    head: &RecordHead,
-    key: &[u8],
-    segment: u32,
-    hash: u64,
-    wanted: &[u8],
-) -> Result<(), Unread> {
-    if head.segment != segment || head.hash != hash {
-        return Err(Unread::Bad(Bad::Value));
-    }
-    if key == wanted { Ok(()) } else { Err(Unread::Collision) }
+fn check(head: &RecordHead, segment: u32, hash: u64) -> Result<(), Unread> {
+    let is_it = head.segment == segment && head.hash == hash;
+    if is_it { Ok(()) } else { Err(Unread::Bad(Bad::Value)) }
 }
 
-/// The blocks at the front of a part, cut to it; nothing behind the end of the chunk.
-fn blocks(
-    read: ReadAt<'_>,
-    segment: &Segment,
+/// A chunk whose checksums are known.
+struct Chunk<'c> {
+    segment: &'c Segment,
     location: Location,
-    head: &RecordHead,
-    meta: &Meta,
-    part: &Range<u64>,
-) -> Result<Option<Bytes>, Unread> {
-    let body_bytes = u64::from(head.body_bytes);
-    let end = part.end.min(body_bytes);
-    if part.start >= end {
-        return Ok(None);
+    head: &'c RecordHead,
+    meta: &'c Meta,
+}
+
+impl Chunk<'_> {
+    /// The blocks at the front of a part, cut to it; nothing behind the end of the chunk.
+    fn blocks(
+        &self,
+        read: ReadAt<'_>,
+        part: &Range<u64>,
+        buffers: &Arc<Buffers>,
+    ) -> Result<Option<Bytes>, Unread> {
+        let body_bytes = u64::from(self.head.body_bytes);
+        let end = part.end.min(body_bytes);
+        if part.start >= end {
+            return Ok(None);
+        }
+        let first = part.start / BLOCK_BYTES;
+        let from = first * BLOCK_BYTES;
+        let to =
+            end.next_multiple_of(BLOCK_BYTES).min(from + buffers.bytes() as u64).min(body_bytes);
+        let cut = (part.start - from) as usize..(end.min(to) - from) as usize;
+        // What is little takes little.
+        if to - from <= BLOCK_BYTES / 2 {
+            let mut bytes = vec![0; (to - from) as usize];
+            self.fill(read, first, &mut bytes)?;
+            return Ok(Some(Bytes::from(bytes).slice(cut)));
+        }
+        let mut buffer = buffers.take();
+        self.fill(read, first, &mut buffer.bytes_mut()[..(to - from) as usize])?;
+        Ok(Some(buffer.part(cut)))
     }
-    let first = part.start / BLOCK_BYTES;
-    let from = first * BLOCK_BYTES;
-    let to = end.next_multiple_of(BLOCK_BYTES).min(from + BLOCKS_MAX * BLOCK_BYTES).min(body_bytes);
-    let mut bytes = vec![0; (to - from) as usize];
-    for (number, block) in bytes.chunks_mut(BLOCK_BYTES as usize).enumerate() {
-        let at = from + number as u64 * BLOCK_BYTES;
-        read(segment, block, location.offset() + head.body_at() as u64 + at)?;
+
+    /// Reads blocks and compares each while it is in the processor's cache.
+    fn fill(&self, read: ReadAt<'_>, first: u64, bytes: &mut [u8]) -> Result<(), Unread> {
+        let body_at = self.location.offset() + self.head.body_at() as u64;
+        for (number, block) in (first..).zip(bytes.chunks_mut(BLOCK_BYTES as usize)) {
+            read(self.segment, block, body_at + number * BLOCK_BYTES)?;
+            self.meta.check_blocks(number as usize, block).map_err(Unread::Bad)?;
+        }
+        Ok(())
     }
-    meta.check_blocks(first as usize, &bytes).map_err(Unread::Bad)?;
-    Ok(Some(Bytes::from(bytes).slice((part.start - from) as usize..(end.min(to) - from) as usize)))
 }
 
 impl Tier {
@@ -300,6 +321,6 @@ pub(super) fn read_whole(segment: &Segment, hash: u64, location: Location) -> Op
 fn read_checked(segment: &Segment, hash: u64, location: Location) -> Result<WholeRecord, Unread> {
     let bytes = whole(&patiently, segment, location)?;
     let record = WholeRecord::parse(&bytes).map_err(Unread::Bad)?;
-    check(&record.head, &record.meta.key, segment.id, hash, &record.meta.key)?;
+    check(&record.head, segment.id, hash)?;
     Ok(record)
 }

@@ -8,11 +8,13 @@
 //! is not known to hold (the folder is not there, or not yet read as a whole), everything is logged.
 
 use super::admission::Ghost;
+use super::buffers::Buffers;
 use super::files::Folder;
 use super::format::{self, Kind, LogEntry, NAME_BYTES_MAX, Record, SEGMENT_BYTES_MAX};
 use super::index::{Index, Location};
 use super::purge_log::PurgeLog;
 use super::queue::{Job, Owed, Queue};
+use super::reading::READ_BYTES_MAX;
 use super::segment::Segments;
 use super::{Health, NOT_WRITTEN, Receipt, UNDER_WAY};
 use crate::store::purges::{Purges, Rule, Scope};
@@ -94,6 +96,8 @@ pub(super) struct Tier {
     pub(super) ghost: Ghost,
     pub(super) counters: Counters,
     pub(super) reads: Arc<Semaphore>,
+    /// For blocks of chunks on their way to clients.
+    pub(super) buffers: Arc<Buffers>,
     mount: RwLock<Mount>,
     pub(super) state: watch::Sender<State>,
     faults: Mutex<[Option<String>; 2]>,
@@ -127,6 +131,7 @@ impl Tier {
             ghost: Ghost::new(capacity),
             counters: Counters::default(),
             reads: Arc::new(Semaphore::new(READS_MAX)),
+            buffers: Buffers::of(READ_BYTES_MAX as usize),
             mount: RwLock::new(mount),
             state: watch::Sender::new(State::Absent),
             faults: Mutex::default(),

@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_TARGET ?= request_head
 BENCH ?=
 
-.PHONY: help run test lint conformance browser observe deploy-check deb soak crash fuzz bench bench-disk bench-misses deps node clean
+.PHONY: help run test lint conformance browser observe deploy-check deb soak crash fuzz bench bench-guard bench-disk bench-footprint bench-hit-ratio bench-misses bench-peers deps node clean
 
 help:
 	@echo "make run                          an edge in front of an embedded demo site (LISTEN=$(LISTEN), LISTEN_TLS=$(LISTEN_TLS) or empty)"
@@ -27,9 +27,12 @@ help:
 	@echo "make crash                        crashes: of an edge under load, CRASHES=$(CRASHES) times, and of the disk tier, CRASH_ROUNDS=$(CRASH_ROUNDS) times as many as in the tests"
 	@echo "make soak                         load, slow clients, resets, floods and purges at one time, SOAK_MINUTES=$(SOAK_MINUTES): does memory come back?"
 	@echo "make fuzz                         cargo fuzz, FUZZ_SECONDS=$(FUZZ_SECONDS) of FUZZ_TARGET=$(FUZZ_TARGET)"
-	@echo "make bench                        micro-benchmarks"
+	@echo "make bench                        micro-benchmarks (BENCH=\"hits\": only these)"
+	@echo "make bench-guard                  instructions and allocations of the usual requests, beside those written down (BENCH=\"--update\", \"--profile hit-http1\")"
 	@echo "make bench-disk                   the disk tier beside its goals (BENCH=\"--full\", \"--only policy\", \"--dir DIR\")"
+	@echo "make bench-footprint              memory of connections and objects, hits among many objects, start (BENCH=\"--full\", \"--only start\")"
 	@echo "make bench-misses                 misses per second beside nginx and HAProxy (BENCH=\"--rounds 9\", \"--only Brim\")"
+	@echo "make bench-peers                  hits, misses, TLS and HTTP/2 beside nginx, HAProxy, Varnish and Traffic Server (BENCH=\"--quick\", \"--rows hit-1k\")"
 
 run: deps
 	$(CARGO) build --release
@@ -96,17 +99,34 @@ fuzz: deps
 	cd fuzz && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $(FUZZ_TARGET) corpus/$(FUZZ_TARGET) seeds/$(FUZZ_TARGET) -- -max_total_time=$(FUZZ_SECONDS)
 
 bench: deps
-	$(CARGO) bench --bench hit --bench parse --bench rules
+	$(CARGO) bench --bench micro -- $(BENCH)
+
+# On Linux. Fails where an operation takes more than benches/guard/expected.toml says.
+bench-guard: deps
+	@./deploy/install.sh "for make bench-guard" valgrind
+	$(CARGO) bench --bench guard -- $(BENCH)
 
 # A few minutes, and up to 3 GB below target/; with --full up to 10.
 bench-disk: deps
 	$(CARGO) bench --bench disk -- $(BENCH)
+
+# Ten minutes, on Linux, 2 GB of memory and of the disk below target/; with --full the better part of an hour and ten
+# times as much.
+bench-footprint: deps
+	$(CARGO) bench --bench footprint -- $(BENCH)
 
 # Three minutes, on Linux. It says which of the two it has to do without; their packages may start a service,
 # which is not the one that is measured.
 bench-misses: deps
 	-@PATH="$$PATH:/usr/sbin" ./deploy/install.sh "for make bench-misses" nginx haproxy
 	$(CARGO) bench --bench misses -- $(BENCH)
+
+# 25 minutes, on Linux, and 4 with BENCH="--quick"; a table and a plot in benches/results/. It says whom it has to do
+# without; their packages may start services, which are not those that are measured.
+bench-peers: deps
+	-@for package in nginx haproxy varnish trafficserver wrk nghttp2-client; do \
+		PATH="$$PATH:/usr/sbin" ./deploy/install.sh "for make bench-peers" $$package; done
+	$(CARGO) bench --bench peers -- $(BENCH)
 
 # Some minutes, on Linux; everything stays on this machine. It fails where memory or descriptors do not
 # come back, or where somebody who behaves is not answered.

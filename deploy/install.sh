@@ -12,6 +12,8 @@ is_present() {
 	case $1 in
 	nodejs) command -v node >/dev/null ;;
 	nghttp2-client) command -v h2load >/dev/null ;;
+	trafficserver) command -v traffic_server >/dev/null ;;
+	varnish) command -v varnishd >/dev/null ;;
 	dpkg-dev) command -v dpkg-shlibdeps >/dev/null ;;
 	kubernetes-client) command -v kubectl >/dev/null ;;
 	prometheus) command -v prometheus >/dev/null && command -v promtool >/dev/null ;;

@@ -11,6 +11,7 @@
 
 mod arrival;
 mod body;
+mod by_hash;
 mod compare;
 mod configured;
 mod decision;

@@ -10,13 +10,16 @@ use crate::wire::body::{BadBody, Decoder, Encoding, Frame, Step};
 use crate::wire::fields::Fields;
 use bytes::{Bytes, BytesMut};
 use pingora::protocols::Stream;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -97,6 +100,19 @@ pub struct Writer<W = WriteHalf<Stream>> {
     pub sent_bytes: u64,
     /// When the first of them were.
     pub first_sent: Option<std::time::Instant>,
+}
+
+/// Reads what has come, or waits for it; 0 when the other side has closed. Nothing is held for it as long
+/// as nothing comes: most connections wait most of the time, each without any room of its own.
+pub async fn read_when_it_comes(stream: &mut Stream, buf: &mut BytesMut) -> io::Result<usize> {
+    poll_fn(|context| {
+        let mut room = [MaybeUninit::uninit(); ROOM_BYTES_MIN];
+        let mut read = ReadBuf::uninit(&mut room);
+        ready!(Pin::new(&mut *stream).poll_read(context, &mut read))?;
+        buf.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    })
+    .await
 }
 
 /// Splits a connection so that both directions can move at once. `buf` was read before.

@@ -5,20 +5,29 @@
 //!
 //! `make bench-misses` runs it.
 
+#[path = "../kit/kind.rs"]
+mod kind;
+#[path = "../kit/load.rs"]
 mod load;
+#[path = "../kit/machine.rs"]
+#[allow(dead_code, reason = "no program is waited for here")]
+mod machine;
+#[path = "../kit/origin.rs"]
 mod origin;
+#[path = "../kit/process.rs"]
+mod process;
 mod proxy;
 mod report;
 #[path = "../disk/table.rs"]
 mod table;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use kind::Kind;
 use load::{Target, Unique};
 use origin::Origin;
-use proxy::{Proxy, Recipe};
+use process::Proxy;
 use report::Seen;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const CROWD_CLIENTS: usize = 200;
@@ -55,41 +64,6 @@ struct Options {
     bench: bool,
 }
 
-/// What becomes of an answer.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kind {
-    /// It is stored.
-    Kept,
-    /// It is not: the origin forbids it, or the proxy is not asked to.
-    Passed,
-    /// Many want it at once.
-    #[value(skip)]
-    Crowd,
-    /// The same, where nginx is told to have one wait for the other.
-    #[value(skip)]
-    Locked,
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Kept => "kept",
-            Self::Passed => "passed",
-            Self::Crowd => "crowd",
-            Self::Locked => "locked",
-        }
-    }
-
-    fn path_prefix(self, size: usize) -> String {
-        format!("/{}/{size}/", self.name())
-    }
-
-    /// Whether the origin takes its time for this path.
-    fn waits(path: &[u8]) -> bool {
-        path.starts_with(b"/crowd/") || path.starts_with(b"/locked/")
-    }
-}
-
 fn main() {
     let options = Options::parse();
     // The origin and the load share a thread, so that neither waits for the scheduler.
@@ -105,15 +79,15 @@ fn main() {
 }
 
 async fn run(options: &Options) {
-    let (proxies_on, load_on) = processors();
+    let (proxies_on, load_on) = machine::processors();
     if let Some(processor) = load_on {
-        pin_myself(processor);
+        machine::pin_myself(processor);
     }
     let origin = Origin::start(&options.sizes).await;
     let mut goals = Vec::new();
     for (position, &size) in options.sizes.iter().enumerate() {
         // A size finds caches that are full of its own kind, and not of what was measured before it.
-        let folder = folder(options.dir.as_deref());
+        let folder = machine::folder(options.dir.as_deref(), "bench-misses-");
         let proxies = start(folder.path(), &origin, proxies_on, &options.only);
         proxies.iter().for_each(Proxy::rest);
         let unique = Unique::default();
@@ -142,16 +116,16 @@ async fn of_size(
         let taking_part = proxies.iter().filter(takes_part);
         seen.extend(taking_part.map(|proxy| Seen::new(proxy.name, kind, size)));
     }
-    let (begun, before) = (Instant::now(), proxy::processor_time_of_all());
-    let mut ours = -(proxy::processor_time("self") + of_all(proxies));
+    let (begun, before) = (Instant::now(), machine::processor_time_of_all());
+    let mut ours = -(machine::processor_time("self") + of_all(proxies));
     for round in 0..=options.rounds {
         for seen in &mut seen {
             let proxy = proxies.iter().find(|proxy| proxy.name == seen.name);
             measure(seen, proxy, origin, options, unique, round > 0).await;
         }
     }
-    ours += proxy::processor_time("self") + of_all(proxies);
-    let others = proxy::processor_time_of_all() - before - ours;
+    ours += machine::processor_time("self") + of_all(proxies);
+    let others = machine::processor_time_of_all() - before - ours;
     for &kind in &options.kinds {
         report::print_seen(&seen, kind, size);
     }
@@ -174,7 +148,7 @@ async fn measure(
     let address = proxy.map_or(origin.address, |proxy| proxy.address);
     let target = Target { address, kind: seen.kind, size: seen.size };
     let before = (origin.requests(), proxy.map(Proxy::processor_time));
-    let (begun, mine) = (Instant::now(), proxy::processor_time("self"));
+    let (begun, mine) = (Instant::now(), machine::processor_time("self"));
     proxy.inspect(|proxy| proxy.resume());
     let time = Duration::from_millis(options.time);
     let answers = load::run(target, options.clients, unique, time).await;
@@ -182,7 +156,7 @@ async fn measure(
     let took = begun.elapsed().as_secs_f64();
     if counts {
         seen.rates.push(answers as f64 / took);
-        seen.load_busy.push((proxy::processor_time("self") - mine) / took);
+        seen.load_busy.push((machine::processor_time("self") - mine) / took);
         seen.asked_of_origin.push((origin.requests() - before.0) as f64 / answers as f64);
         if let (Some(proxy), Some(before)) = (proxy, before.1) {
             seen.times.push((proxy.processor_time() - before) / answers as f64);
@@ -221,10 +195,10 @@ async fn crowds(proxies: &[Proxy], origin: &Origin, size: usize, unique: &Unique
 fn start(folder: &Path, origin: &Origin, processor: Option<usize>, only: &str) -> Vec<Proxy> {
     let to = origin.address;
     let recipes = [
-        ("Brim", Some(Recipe::brim(folder, to))),
-        ("Brim with disk tier", Some(Recipe::brim_with_disk(folder, to))),
-        ("nginx", Recipe::nginx(folder, to)),
-        ("HAProxy", Recipe::haproxy(folder, to)),
+        ("Brim", Some(proxy::brim(folder, to))),
+        ("Brim with disk tier", Some(proxy::brim_with_disk(folder, to))),
+        ("nginx", proxy::nginx(folder, to)),
+        ("HAProxy", proxy::haproxy(folder, to)),
     ];
     let mut started = Vec::new();
     for (name, recipe) in recipes.into_iter().filter(|(name, _)| name.contains(only)) {
@@ -239,33 +213,4 @@ fn start(folder: &Path, origin: &Origin, processor: Option<usize>, only: &str) -
 
 fn of_all(proxies: &[Proxy]) -> f64 {
     proxies.iter().map(Proxy::processor_time).sum()
-}
-
-/// A folder that goes when it is dropped.
-fn folder(dir: Option<&Path>) -> tempfile::TempDir {
-    let target = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/target"));
-    let memory = Path::new("/dev/shm");
-    let dir = dir.unwrap_or(if memory.is_dir() { memory } else { target });
-    std::fs::create_dir_all(dir).expect("a folder to work in");
-    tempfile::Builder::new().prefix("bench-misses-").tempdir_in(dir).expect("a folder")
-}
-
-/// One for the proxies and one for the origin and the load, if there are two and they can be chosen.
-fn processors() -> (Option<usize>, Option<usize>) {
-    let count = std::thread::available_parallelism().map_or(1, usize::from);
-    let taskset = Command::new("taskset").arg("--version").stdout(Stdio::null()).status();
-    if count > 1 && taskset.is_ok_and(|status| status.success()) {
-        (Some(0), Some(1))
-    } else {
-        println!("NOT PINNED: that takes two processors and taskset");
-        (None, None)
-    }
-}
-
-fn pin_myself(processor: usize) {
-    let mut command = Command::new("taskset");
-    command.args(["-a", "-cp", &processor.to_string(), &std::process::id().to_string()]);
-    if !command.stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
-        println!("NOT PINNED: the load and the origin");
-    }
 }

@@ -1,8 +1,9 @@
 //! What was seen, as tables and goals.
 
-use crate::proxy::Proxy;
+use crate::ASKED_AGAIN;
+use crate::kind::Kind;
+use crate::process::Proxy;
 use crate::table::{self, Goal};
-use crate::{ASKED_AGAIN, Kind};
 use bytesize::ByteSize;
 use std::path::Path;
 

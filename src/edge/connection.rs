@@ -26,8 +26,6 @@ use tokio::time::{Instant, timeout_at};
 
 /// Room for the head that most clients send; more is made as it comes.
 const HEAD_BYTES_USUAL: usize = 4096;
-/// The same while nothing is sent for long.
-const HEAD_BYTES_AT_REST: usize = 128;
 
 /// The next thing that a client did.
 enum Next {
@@ -125,10 +123,9 @@ impl Door {
         vigil: &mut Vigil,
     ) -> Option<Result<io::Result<usize>, Closed>> {
         let idle_timeout = self.edge().settings.server.limits.idle_timeout;
-        buf.reserve(HEAD_BYTES_USUAL);
         let soon = idle_timeout.min(RESTS_AFTER);
         let began = Instant::now();
-        match vigil.unless_over(began + soon, stream.read_buf(buf)).await {
+        match vigil.unless_over(began + soon, transport::read_when_it_comes(stream, buf)).await {
             Ok(read) => return Some(Ok(read)),
             Err(Woken::Leaving) => return None,
             Err(Woken::Late) if idle_timeout <= soon => return Some(Err(Closed::Idle)),
@@ -146,15 +143,12 @@ impl Door {
         until: Instant,
     ) -> Option<Result<io::Result<usize>, Closed>> {
         let mut seat = self.seats.take();
-        // Many wait for long: each with little room.
-        let begun = buf.split();
-        *buf = BytesMut::with_capacity(HEAD_BYTES_AT_REST);
-        buf.extend_from_slice(&begun);
-        drop(begun);
+        // Many wait for long: none of them with the room that its last head took.
+        *buf = BytesMut::from(&buf[..]);
         let read = async {
             tokio::select! {
                 biased;
-                read = stream.read_buf(buf) => Ok(read),
+                read = transport::read_when_it_comes(stream, buf) => Ok(read),
                 () = seat.is_needed() => Err(Closed::Crowded),
             }
         };

@@ -76,8 +76,14 @@ impl ServerApp for Door {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         // Counted until the connection is over; shutdown waits for it.
-        let _running = self.running.token();
-        self.enter(stream, &mut shutdown.clone()).await;
+        let running = self.running.token();
+        let (door, mut shutdown) = (self.clone(), shutdown.clone());
+        // A task of our own: Pingora's has room for its handshakes, more than all that is needed from
+        // here on, and would keep it as long as the connection lives.
+        tokio::spawn(async move {
+            let _running = running;
+            door.enter(stream, &mut shutdown).await;
+        });
         None
     }
 }

@@ -8,12 +8,17 @@
 use crate::store::disk::{CHUNK_BYTES, Disk};
 use bytes::Bytes;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 /// Content smaller than this is kept in one piece.
 const ONE_PIECE_BYTES: u64 = 64 * 1024;
+/// Whole content of at most so many bytes is kept without all that parts, and letting go of them, take. It
+/// never lies in chunks: the entry on the disk has it.
+const SMALL_BYTES_MAX: u64 = 4 * 1024;
 /// What a piece costs besides its bytes.
 const PIECE_BYTES: usize = size_of::<(u64, Bytes)>() + 48;
+/// What the list of parts does.
+const PARTS_BYTES: usize = size_of::<Parts>() + 48;
 /// Parts of one content that are kept apart from each other.
 const PARTS_MAX: usize = 64;
 /// Pieces taken at a time.
@@ -29,11 +34,24 @@ pub type Pieces = [Option<Bytes>; PIECES_MAX];
 #[derive(Clone, Debug)]
 pub struct Body {
     total: u64,
+    here: Here,
+}
+
+/// What is here of a content.
+#[derive(Clone, Debug)]
+enum Here {
+    /// All of it, and little. Most objects are small: this is what they take.
+    Small(Bytes),
+    Parts(Arc<Parts>),
+}
+
+#[derive(Debug)]
+struct Parts {
     /// Nothing is missing in memory.
     is_whole: bool,
     weight: usize,
-    parts: Arc<RwLock<Vec<Part>>>,
-    chunks: Arc<OnceLock<Chunks>>,
+    parts: RwLock<Vec<Part>>,
+    chunks: OnceLock<Chunks>,
 }
 
 /// Where a content lies on the disk, as far as it does: each chunk is there or is not.
@@ -45,7 +63,7 @@ pub(super) struct Chunks {
 
 /// The parts, for whoever may have to take them away.
 pub(super) struct Hold {
-    parts: Weak<RwLock<Vec<Part>>>,
+    parts: Weak<Parts>,
     bytes: u64,
 }
 
@@ -64,12 +82,20 @@ impl Body {
     }
 
     fn of(total: u64, parts: Vec<Part>) -> Self {
+        let is_whole = part_with(&parts, &(0..total)).is_some() || total == 0;
+        if is_whole && total <= SMALL_BYTES_MAX {
+            let small = parts.into_iter().flat_map(|part| part.pieces).next();
+            return Self {
+                total,
+                here: Here::Small(small.map(|(_, all)| all).unwrap_or_default()),
+            };
+        }
         let piece = |(_, piece): &(u64, Bytes)| PIECE_BYTES + piece.len();
         let part = |part: &Part| size_of::<Part>() + part.pieces.iter().map(piece).sum::<usize>();
-        let weight = parts.iter().map(part).sum();
-        let is_whole = part_with(&parts, &(0..total)).is_some() || total == 0;
-        let parts = Arc::new(RwLock::new(parts));
-        Self { total, is_whole, weight, parts, chunks: Arc::default() }
+        let weight = PARTS_BYTES + parts.iter().map(part).sum::<usize>();
+        let parts = RwLock::new(parts);
+        let parts = Parts { is_whole, weight, parts, chunks: OnceLock::new() };
+        Self { total, here: Here::Parts(Arc::new(parts)) }
     }
 
     /// A content that lies on the disk.
@@ -79,18 +105,37 @@ impl Body {
         body
     }
 
-    /// Its chunks are going to be found there, if no other place is known.
-    pub(super) fn lies_in(&self, chunks: Chunks) -> &Chunks {
-        self.chunks.get_or_init(|| chunks)
+    /// Its chunks are going to be found there, if no other place is known; `None`: small content needs
+    /// no other place than it has.
+    pub(super) fn lies_in(&self, chunks: Chunks) -> Option<&Chunks> {
+        match &self.here {
+            Here::Small(_) => None,
+            Here::Parts(parts) => Some(parts.chunks.get_or_init(|| chunks)),
+        }
     }
 
     /// Where it lies on the disk.
     pub(super) fn chunks(&self) -> Option<&Chunks> {
-        self.chunks.get()
+        match &self.here {
+            Here::Small(_) => None,
+            Here::Parts(parts) => parts.chunks.get(),
+        }
     }
 
-    fn parts(&self) -> RwLockReadGuard<'_, Vec<Part>> {
-        self.parts.read().unwrap_or_else(PoisonError::into_inner)
+    /// Whole, and kept with the head wherever that is.
+    pub(super) fn is_small(&self) -> bool {
+        matches!(self.here, Here::Small(_))
+    }
+
+    /// Shows what is here at the moment.
+    fn with_parts<T>(&self, see: impl FnOnce(&[Part]) -> T) -> T {
+        match &self.here {
+            Here::Small(all) => {
+                let part = Part { start: 0, pieces: vec![(self.total, all.clone())] };
+                see(if all.is_empty() { &[] } else { std::slice::from_ref(&part) })
+            }
+            Here::Parts(parts) => see(&parts.parts.read().unwrap_or_else(PoisonError::into_inner)),
+        }
     }
 
     /// Length of the whole.
@@ -100,7 +145,10 @@ impl Body {
 
     /// Nothing is missing in memory.
     pub(super) fn is_in_memory(&self) -> bool {
-        self.is_whole && (self.total == 0 || !self.parts().is_empty())
+        match &self.here {
+            Here::Small(_) => true,
+            Here::Parts(parts) => parts.is_whole && self.with_parts(|parts| !parts.is_empty()),
+        }
     }
 
     /// Whether these bytes are here.
@@ -110,8 +158,12 @@ impl Body {
 
     /// Up to where bytes are here from this one on; `None` if it is not here itself.
     fn here_until(&self, at: u64) -> Option<u64> {
-        if let Some(part) = part_with(&self.parts(), &(at..at + 1)) {
-            return Some(part.end());
+        if self.is_small() {
+            return (at < self.total).then_some(self.total);
+        }
+        let end = |parts: &[Part]| part_with(parts, &(at..at + 1)).map(Part::end);
+        if let Some(end) = self.with_parts(end) {
+            return Some(end);
         }
         self.chunks().filter(|chunks| chunks.has(at)).map(|_| chunk_end(at).min(self.total))
     }
@@ -132,7 +184,8 @@ impl Body {
     /// How many bytes are here, where at most so many chunks are looked for; `false`: at least.
     pub(super) fn here(&self, chunks_max: u32) -> (u64, bool) {
         let Some(chunks) = self.chunks() else {
-            return (self.parts().iter().map(|part| part.end() - part.start).sum(), true);
+            let bytes = |parts: &[Part]| parts.iter().map(|part| part.end() - part.start).sum();
+            return (self.with_parts(bytes), true);
         };
         let (mut here, mut at) = (0, 0);
         for _ in 0..chunks_max {
@@ -140,7 +193,8 @@ impl Body {
                 break;
             }
             let end = chunk_end(at).min(self.total);
-            let in_memory = || part_with(&self.parts(), &(at..end)).is_some();
+            let is_there = |parts: &[Part]| part_with(parts, &(at..end)).is_some();
+            let in_memory = || self.with_parts(is_there);
             here += if chunks.has(at) || in_memory() { end - at } else { 0 };
             at = end;
         }
@@ -148,7 +202,8 @@ impl Body {
     }
 
     fn gap_at(&self, at: u64, end: u64) -> Range<u64> {
-        let next_part = self.parts().iter().map(|part| part.start).find(|start| *start > at);
+        let next = |parts: &[Part]| parts.iter().map(|part| part.start).find(|start| *start > at);
+        let next_part = self.with_parts(next);
         let Some(chunks) = self.chunks() else {
             return at..next_part.map_or(end, |start| start.min(end));
         };
@@ -165,10 +220,20 @@ impl Body {
 
     /// Takes a few pieces off the front of a range; `None` if they are not here.
     pub fn take(&self, wanted: &mut Range<u64>) -> Option<Pieces> {
-        let parts = self.parts();
-        let part = parts.iter().find(|p| p.start <= wanted.start && wanted.start < p.end())?;
-        let first = part.pieces.partition_point(|(end, _)| *end <= wanted.start);
-        Some(take(part.pieces[first..].iter(), wanted))
+        if let Here::Small(all) = &self.here {
+            let mut pieces = Pieces::default();
+            let end = wanted.end.min(self.total);
+            // A range of what is not there is no range of a whole content.
+            let part = all.get(usize::try_from(wanted.start).ok()?..usize::try_from(end).ok()?)?;
+            pieces[0] = Some(all.slice_ref(part)).filter(|part| !part.is_empty());
+            wanted.start = end;
+            return pieces[0].is_some().then_some(pieces);
+        }
+        self.with_parts(|parts| {
+            let part = parts.iter().find(|p| p.start <= wanted.start && wanted.start < p.end())?;
+            let first = part.pieces.partition_point(|(end, _)| *end <= wanted.start);
+            Some(take(part.pieces[first..].iter(), wanted))
+        })
     }
 
     /// The same, from the disk if it has to be.
@@ -181,7 +246,10 @@ impl Body {
 
     /// Its chunks as they lie in memory, each with its number.
     pub(super) fn chunks_in_memory(&self) -> Vec<(u32, Vec<Bytes>)> {
-        let parts = self.parts();
+        self.with_parts(|parts| self.chunks_of(parts))
+    }
+
+    fn chunks_of(&self, parts: &[Part]) -> Vec<(u32, Vec<Bytes>)> {
         let chunks_of = |part: &'_ Part| {
             let first = part.start.next_multiple_of(CHUNK_BYTES);
             (first..part.end()).step_by(CHUNK_BYTES as usize)
@@ -206,7 +274,8 @@ impl Body {
     /// would be too many.
     #[must_use]
     pub(super) fn joined(&self, other: &Self) -> Self {
-        let mut parts: Vec<Part> = self.parts().iter().chain(&*other.parts()).cloned().collect();
+        let [own, others] = [self, other].map(|body| body.with_parts(<[Part]>::to_vec));
+        let mut parts = [own, others].concat();
         parts.sort_by_key(|part| part.start);
         let mut joined: Vec<Part> = Vec::with_capacity(parts.len());
         for part in parts {
@@ -229,16 +298,20 @@ impl Body {
 
     /// Bytes that it costs to keep.
     pub(super) fn weight(&self) -> usize {
-        self.weight
+        match &self.here {
+            Here::Small(all) => all.len(),
+            Here::Parts(parts) => parts.weight,
+        }
     }
 
     /// A hold on content that others are still at; `None` if nobody is, or if there is little to
     /// gain.
     pub(super) fn hold(&self, is_object_held: bool) -> Option<Hold> {
-        let is_shared = is_object_held || Arc::strong_count(&self.parts) > 1;
-        let bytes = self.weight as u64;
+        let Here::Parts(parts) = &self.here else { return None };
+        let is_shared = is_object_held || Arc::strong_count(parts) > 1;
+        let bytes = parts.weight as u64;
         let is_worth_it = is_shared && bytes > ONE_PIECE_BYTES;
-        is_worth_it.then(|| Hold { parts: Arc::downgrade(&self.parts), bytes })
+        is_worth_it.then(|| Hold { parts: Arc::downgrade(parts), bytes })
     }
 }
 
@@ -316,7 +389,7 @@ impl Hold {
         if let Some(parts) = self.parts.upgrade() {
             // Freed after the lock.
             let _parts =
-                std::mem::take(&mut *parts.write().unwrap_or_else(PoisonError::into_inner));
+                std::mem::take(&mut *parts.parts.write().unwrap_or_else(PoisonError::into_inner));
         }
     }
 }

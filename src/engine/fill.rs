@@ -12,6 +12,7 @@ use super::notes::About;
 use super::object::{Head, HeadParts, Object, Variants};
 use super::{Configured, Engine, InStore};
 use crate::config::{HostHeader, Site};
+use crate::rules::cache_control::Directives;
 use crate::rules::conditional;
 use crate::rules::forwarding::{self, FillRequest, Hop};
 use crate::rules::freshness::Trouble;
@@ -27,6 +28,7 @@ use crate::wire::request::RequestHead;
 use crate::wire::response::ResponseHead;
 use bytes::Bytes;
 use http::Method;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -148,6 +150,8 @@ struct Came {
     response: ResponseHead,
     received: Received,
     terms: Result<Terms, Refusal>,
+    /// Names of its fields that are not kept.
+    withheld: Vec<Cow<'static, str>>,
     part: Option<ContentRange>,
     before: Option<Arc<Object>>,
 }
@@ -173,7 +177,7 @@ impl Drop for Departure<'_> {
         if let Some(Verdict::Arriving(answer)) = task.fill.verdict() {
             answer.arrival.finish(Over::Broken(Fault::Truncated));
         }
-        task.engine.in_flight.finish(task.key.as_bytes(), &task.fill, || {});
+        task.engine.in_flight.leave(&task.fill);
         task.engine.metrics.fills_in_flight().dec();
     }
 }
@@ -431,7 +435,8 @@ impl Task {
             self.stand_in(stored, None);
             return Ok(Exchanged::Done);
         }
-        let terms = self.judged(&response, received);
+        let directives = Directives::of_response(&response.fields);
+        let terms = self.judged(&response, &directives, received);
         let mut part = None;
         let mut before = None;
         if ask.completes && response.status == 416 {
@@ -458,15 +463,22 @@ impl Task {
                 Some(_) => {}
             }
         }
-        let came = Came { response, received, terms, part, before };
+        let withheld = storing::withheld_by(directives);
+        let came = Came { response, received, terms, withheld, part, before };
         self.carry(way, came, connection).await;
         Ok(Exchanged::Done)
     }
 
     /// How the answer may be kept.
-    fn judged(&self, response: &ResponseHead, received: Received) -> Result<Terms, Refusal> {
-        let (asked, fields) = (self.asked(), &response.fields);
-        let terms = storing::judge(&asked, response.status, fields, &self.policy, received)?;
+    fn judged(
+        &self,
+        response: &ResponseHead,
+        directives: &Directives,
+        received: Received,
+    ) -> Result<Terms, Refusal> {
+        let (asked, status, fields) = (self.asked(), response.status, &response.fields);
+        let policy = &self.policy;
+        let terms = storing::judge_by(directives, &asked, status, fields, policy, received)?;
         // The origin has seen what the client accepts as it was spelled.
         if self.is_signed && !vary::is_told_apart(fields) {
             return Err(Refusal::Signed);
@@ -504,7 +516,7 @@ impl Task {
         self.configured.upstream.release(connection);
         let (object, once) = self.refreshed(stored, response, received);
         let object = Arc::new(object);
-        self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
+        self.engine.in_flight.finish(&self.fill, || {
             self.replace(stored, &object);
         });
         self.fill.tell(Verdict::Confirmed(object, once));
@@ -521,7 +533,7 @@ impl Task {
         let has_changed =
             matches!(response.status, 200 | 206) && !conditional::are_the_same_bytes(old, new, now);
         if has_changed && rest.is_among_chunks() {
-            self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
+            self.engine.in_flight.finish(&self.fill, || {
                 self.engine.store.remove(self.key.as_bytes());
             });
         }
@@ -579,7 +591,7 @@ impl Task {
             }
             Object { head: Arc::new(head), body: stored.body.clone(), asked: stored.asked }
         };
-        self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
+        self.engine.in_flight.finish(&self.fill, || {
             self.replace(stored, &Arc::new(object));
         });
     }

@@ -2,6 +2,7 @@
 //! store or known not to be for others; whoever wants the same waits for it.
 
 use super::arrival::{Arrival, ArrivalReader};
+use super::by_hash::{self, ByHash};
 use super::object::{Head, Object};
 use crate::rules::conditional;
 use crate::rules::storing::Refusal;
@@ -11,9 +12,10 @@ use crate::upstream::Fault;
 use crate::wire::fields::Fields;
 use crate::wire::response::ResponseHead;
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -59,6 +61,9 @@ pub(super) struct Need {
 
 /// One fetch on its way.
 pub(super) struct Fill {
+    /// What it is listed under, and the hash of that.
+    key: Box<[u8]>,
+    hash: u64,
     need: Need,
     /// The number of the moment in which it began: what was purged since is no business of its.
     pub(super) asked: u64,
@@ -68,6 +73,8 @@ pub(super) struct Fill {
     changed: Notify,
     /// Somebody said meanwhile that what it fetches is out of date.
     is_doomed: AtomicBool,
+    /// It has been taken off the list.
+    is_finished: AtomicBool,
 }
 
 struct Stage {
@@ -161,16 +168,20 @@ impl Answer {
 }
 
 impl Fill {
-    fn new(need: Need, is_alone: bool, asked: u64) -> Self {
+    fn new((key, hash): (&[u8], u64), need: Need, is_alone: bool, asked: u64) -> Self {
         let stage =
             Stage { interims: Vec::new(), verdict: None, has_owner: true, owners_reader: None };
-        let (stage, changed) = (Mutex::new(stage), Notify::new());
-        Self { need, asked, is_alone, stage, changed, is_doomed: AtomicBool::new(false) }
-    }
-
-    /// One that is on no list.
-    pub(super) fn unlisted(need: Need, asked: u64) -> Self {
-        Self::new(need, true, asked)
+        Self {
+            key: key.into(),
+            hash,
+            need,
+            asked,
+            is_alone,
+            stage: Mutex::new(stage),
+            changed: Notify::new(),
+            is_doomed: AtomicBool::new(false),
+            is_finished: AtomicBool::new(false),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Stage> {
@@ -202,6 +213,17 @@ impl Fill {
     /// What is known so far.
     pub(super) fn verdict(&self) -> Option<Verdict> {
         self.lock().verdict.clone()
+    }
+
+    /// What somebody has to be told who has seen so many interim heads.
+    fn told(&self, is_owner: bool, interims_seen: &mut usize) -> Option<Event> {
+        let stage = self.lock();
+        // What comes before the head is known may be for the first client only.
+        if let Some(head) = stage.interims.get(*interims_seen).filter(|_| is_owner) {
+            *interims_seen += 1;
+            return Some(Event::Interim(head.clone()));
+        }
+        stage.verdict.clone().map(Event::Verdict)
     }
 
     /// Whether it became out of date while it was on its way.
@@ -293,6 +315,8 @@ pub struct Ticket {
     fill: Arc<Fill>,
     is_owner: bool,
     interims_seen: usize,
+    /// The fill itself, as long as it is this client's to run.
+    work: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 /// What a waiting client is told.
@@ -304,23 +328,45 @@ pub enum Event {
 }
 
 impl Ticket {
+    fn new(fill: Arc<Fill>, is_owner: bool) -> Self {
+        Self { fill, is_owner, interims_seen: 0, work: None }
+    }
+
+    /// The client who waits runs the fill himself: small answers come without another task that has
+    /// to be woken. As soon as he has something else to do, or is gone, it is a task of its own.
+    pub(super) fn runs(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.work = Some(Box::pin(work));
+    }
+
     /// The next thing to be told. After a verdict there is nothing more.
     pub async fn next(&mut self) -> Event {
         loop {
             let changed = self.fill.changed.notified();
-            {
-                let stage = self.fill.lock();
-                // What comes before the head is known may be for the first client only.
-                if let Some(head) = stage.interims.get(self.interims_seen).filter(|_| self.is_owner)
-                {
-                    self.interims_seen += 1;
-                    return Event::Interim(head.clone());
-                }
-                if let Some(verdict) = &stage.verdict {
-                    return Event::Verdict(verdict.clone());
-                }
+            if let Some(event) = self.fill.told(self.is_owner, &mut self.interims_seen) {
+                self.hand_over();
+                return event;
             }
-            changed.await;
+            let Some(work) = &mut self.work else {
+                changed.await;
+                continue;
+            };
+            let is_over = tokio::select! {
+                biased;
+                () = work => true,
+                () = changed => false,
+            };
+            if is_over {
+                self.work = None;
+            }
+        }
+    }
+
+    /// Nobody else has to wait for what this client does from now on.
+    fn hand_over(&mut self) {
+        let Some(work) = self.work.take() else { return };
+        // Without a runtime there is nothing that could be fetched.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(work);
         }
     }
 
@@ -337,6 +383,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        self.hand_over();
         if self.is_owner {
             let mut stage = self.fill.lock();
             stage.has_owner = false;
@@ -355,7 +402,8 @@ pub(super) struct InFlight {
     purges: Arc<Purges>,
 }
 
-type Shard = HashMap<Box<[u8]>, Vec<Arc<Fill>>>;
+/// Of all keys with the same hash.
+type Shard = ByHash<Vec<Arc<Fill>>>;
 
 /// Either a place with others, or a fill to be run.
 pub(super) enum Joined {
@@ -372,9 +420,13 @@ impl InFlight {
         Self { shards, hasher: RandomState::new(), purges }
     }
 
-    fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
-        let position = self.hasher.hash_one(key) as usize % SHARDS;
-        self.shards[position].lock().unwrap_or_else(PoisonError::into_inner)
+    fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        let shard = &self.shards[by_hash::shard(hash, SHARDS)];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits with those who want the same.
@@ -385,7 +437,8 @@ impl InFlight {
         request: &Fields,
         fits: impl Fn(&Head) -> bool,
     ) -> Option<Ticket> {
-        self.find(&self.shard(key), key, need, request, &fits)
+        let hash = self.hash(key);
+        self.find(&self.shard(hash), (key, hash), need, request, &fits)
     }
 
     /// The same, or begins a fill that others can wait for. `may_begin` is asked under the lock:
@@ -398,35 +451,42 @@ impl InFlight {
         fits: impl Fn(&Head) -> bool,
         may_begin: impl FnOnce() -> bool,
     ) -> Option<Joined> {
-        let mut shard = self.shard(key);
-        if let Some(ticket) = self.find(&shard, key, need, request, &fits) {
+        let hash = self.hash(key);
+        let mut shard = self.shard(hash);
+        if let Some(ticket) = self.find(&shard, (key, hash), need, request, &fits) {
             return Some(Joined::Waiting(ticket));
         }
         // Before the store is looked at: a purge that the look misses is later than this.
         let asked = self.purges.draw();
         may_begin().then(|| {
-            let fill = Fill::new(need.clone(), false, asked);
-            let (fill, ticket) = Self::begin(&mut shard, key, fill);
+            let fill = Fill::new((key, hash), need.clone(), false, asked);
+            let (fill, ticket) = Self::begin(&mut shard, fill);
             Joined::Begun(fill, ticket)
         })
     }
 
     /// Begins a fill that nobody else can wait for, of what was asked for at that moment.
     pub(super) fn begin_alone(&self, key: &[u8], need: Need, asked: u64) -> (Arc<Fill>, Ticket) {
-        Self::begin(&mut self.shard(key), key, Fill::new(need, true, asked))
+        let hash = self.hash(key);
+        let fill = Fill::new((key, hash), need, true, asked);
+        Self::begin(&mut self.shard(hash), fill)
     }
 
-    fn begin(shard: &mut Shard, key: &[u8], fill: Fill) -> (Arc<Fill>, Ticket) {
+    /// One that is on no list.
+    pub(super) fn unlisted(&self, key: &[u8], need: Need, asked: u64) -> Arc<Fill> {
+        Arc::new(Fill::new((key, self.hash(key)), need, true, asked))
+    }
+
+    fn begin(shard: &mut Shard, fill: Fill) -> (Arc<Fill>, Ticket) {
         let fill = Arc::new(fill);
-        shard.entry(key.into()).or_default().push(fill.clone());
-        let ticket = Ticket { fill: fill.clone(), is_owner: true, interims_seen: 0 };
-        (fill, ticket)
+        shard.entry(fill.hash).or_default().push(fill.clone());
+        (fill.clone(), Ticket::new(fill, true))
     }
 
     fn find(
         &self,
         shard: &Shard,
-        key: &[u8],
+        (key, hash): (&[u8], u64),
         need: &Need,
         request: &Fields,
         fits: &impl Fn(&Head) -> bool,
@@ -436,16 +496,18 @@ impl InFlight {
             let is_old = self.purges.newest() > fill.asked;
             is_old && self.purges.fate(key, &fill.tags(), fill.asked) != Fate::Stays
         };
-        let serves =
-            |fill: &&Arc<Fill>| fill.serves(need, request, fits) && !is_purged(fill.as_ref());
-        let fill = shard.get(key)?.iter().find(serves)?.clone();
-        Some(Ticket { fill, is_owner: false, interims_seen: 0 })
+        let serves = |fill: &&Arc<Fill>| {
+            *fill.key == *key && fill.serves(need, request, fits) && !is_purged(fill.as_ref())
+        };
+        Some(Ticket::new(shard.get(&hash)?.iter().find(serves)?.clone(), false))
     }
 
     /// What is on its way for a key; some of it, if that is much.
     pub(super) fn about(&self, key: &[u8]) -> Vec<Flight> {
-        let fills: Vec<Arc<Fill>> = match self.shard(key).get(key) {
-            Some(fills) => fills.iter().take(TOLD_MAX).cloned().collect(),
+        let hash = self.hash(key);
+        let is_of_key = |fill: &&Arc<Fill>| *fill.key == *key;
+        let fills: Vec<Arc<Fill>> = match self.shard(hash).get(&hash) {
+            Some(fills) => fills.iter().filter(is_of_key).take(TOLD_MAX).cloned().collect(),
             None => Vec::new(),
         };
         fills.iter().map(|fill| Flight::of(fill)).collect()
@@ -471,28 +533,36 @@ impl InFlight {
 
     /// Takes a fill off the list. `store` runs under the lock, unless the fill is doomed, so that
     /// what it puts into the store cannot outlive an invalidation.
-    pub(super) fn finish(&self, key: &[u8], fill: &Arc<Fill>, store: impl FnOnce()) {
-        let mut shard = self.shard(key);
+    pub(super) fn finish(&self, fill: &Arc<Fill>, store: impl FnOnce()) {
+        let mut shard = self.shard(fill.hash);
         if !fill.is_doomed() {
             store();
         }
-        if let Some(fills) = shard.get_mut(key) {
+        fill.is_finished.store(true, Ordering::Relaxed);
+        if let Some(fills) = shard.get_mut(&fill.hash) {
             fills.retain(|other| !Arc::ptr_eq(other, fill));
             if fills.is_empty() {
-                shard.remove(key);
+                shard.remove(&fill.hash);
             }
+        }
+    }
+
+    /// Takes a fill off the list that may not be there any more. Only who runs it does this.
+    pub(super) fn leave(&self, fill: &Arc<Fill>) {
+        if !fill.is_finished.load(Ordering::Relaxed) {
+            self.finish(fill, || {});
         }
     }
 
     /// Does something about a key that nobody else can change meanwhile.
     pub(super) fn locked(&self, key: &[u8], change: impl FnOnce()) {
-        let _shard = self.shard(key);
+        let _shard = self.shard(self.hash(key));
         change();
     }
 
     /// Does something that an invalidation is to undo, unless there was one since the fill began.
-    pub(super) fn unless_doomed(&self, key: &[u8], fill: &Fill, act: impl FnOnce()) {
-        let _shard = self.shard(key);
+    pub(super) fn unless_doomed(&self, fill: &Fill, act: impl FnOnce()) {
+        let _shard = self.shard(fill.hash);
         if !fill.is_doomed() {
             act();
         }
@@ -501,9 +571,16 @@ impl InFlight {
     /// Dooms what is on its way for a key, so that nobody new waits for it, and does `forget` under
     /// the same lock.
     pub(super) fn doom(&self, key: &[u8], forget: impl FnOnce()) {
-        let mut shard = self.shard(key);
-        for fill in shard.remove(key).unwrap_or_default() {
-            fill.is_doomed.store(true, Ordering::Release);
+        let hash = self.hash(key);
+        let mut shard = self.shard(hash);
+        let is_of_key = |fill: &mut Arc<Fill>| *fill.key == *key;
+        if let Some(fills) = shard.get_mut(&hash) {
+            for fill in fills.extract_if(.., is_of_key) {
+                fill.is_doomed.store(true, Ordering::Release);
+            }
+            if fills.is_empty() {
+                shard.remove(&hash);
+            }
         }
         forget();
     }

@@ -131,7 +131,7 @@ impl Engine {
         let Ok(place) = self.fills.clone().try_acquire_owned() else {
             return Some(Found::TooManyFills);
         };
-        let (fill, ticket) = if can_join && !is_head {
+        let (fill, mut ticket) = if can_join && !is_head {
             let has_nothing = stored.is_none();
             let may_begin = || has_tried && has_nothing || self.is_still(key, seen.as_ref());
             match self.in_flight.join(key, &need, fields, fits, may_begin)? {
@@ -142,7 +142,7 @@ impl Engine {
             self.in_flight.begin_alone(key, need, self.moment())
         };
         let of = Origin { stored, rest, is_private, wanted, seen };
-        tokio::spawn(self.task(request, fill, of, place).run());
+        ticket.runs(self.task(request, fill, of, place).run());
         Some(Found::Wait(ticket, forward))
     }
 
@@ -172,7 +172,7 @@ impl Engine {
         let wanted = if is_for_all { rest.wanted() } else { Wanted::Whole };
         let need = self.need(request, wanted.clone(), None);
         let place = || self.fills.clone().try_acquire_owned().ok();
-        let (fill, ticket, place) = if is_for_all && !request.demands.no_store {
+        let (fill, mut ticket, place) = if is_for_all && !request.demands.no_store {
             let place = place();
             let may_begin = || place.is_some();
             match self.in_flight.join(key, &need, &request.head.fields, |_| true, may_begin)? {
@@ -188,7 +188,7 @@ impl Engine {
         let of = Origin { stored, rest, is_private: false, wanted, seen };
         let task = self.task(request, fill, of, place);
         let forbids_storing = task.forbids_storing || !is_for_all;
-        tokio::spawn(Task { forbids_storing, ..task }.run());
+        ticket.runs(Task { forbids_storing, ..task }.run());
         Some(ticket)
     }
 
@@ -200,7 +200,7 @@ impl Engine {
     ) -> Task {
         let wanted = Wanted::Whole;
         let need = self.need(request, wanted.clone(), None);
-        let fill = Arc::new(super::in_flight::Fill::unlisted(need, self.moment()));
+        let fill = self.in_flight.unlisted(request.key.as_bytes(), need, self.moment());
         let (stored, rest, seen) = (None, None, None);
         self.task(request, fill, Origin { stored, rest, is_private: false, wanted, seen }, place)
     }

@@ -29,10 +29,8 @@ const OBJECT_BYTES: usize = size_of::<Object>() + size_of::<Head>() + 96;
 pub struct Head {
     /// The final status.
     pub status: u16,
-    /// The field lines.
+    /// The field lines; `bytes` has the status line, too.
     pub fields: Fields,
-    /// Status line and field lines as bytes, without the empty line.
-    bytes: Bytes,
     /// What the request said where it matters.
     pub variant: Variant,
     /// What the site adds to the key from the request.
@@ -84,7 +82,7 @@ pub struct HeadParts<'a> {
     /// The verdict on it.
     pub terms: Result<Terms, Refusal>,
     /// Names that are not kept, in lower case.
-    pub withheld: &'a [String],
+    pub withheld: &'a [Cow<'static, str>],
     /// When it came.
     pub now: SystemTime,
 }
@@ -146,11 +144,9 @@ impl Head {
             composer.add("Date", httpdate::fmt_http_date(parts.now).as_bytes());
         }
         composer.add("Via", response.via().as_bytes());
-        let (bytes, fields) = composer.finish();
         let head = Self {
             status: if is_part && is_kept { 200 } else { response.status },
-            fields,
-            bytes,
+            fields: composer.finish(),
             variant: Variant::new(&response.fields, parts.request),
             additions: parts.additions.into(),
             terms: parts.terms,
@@ -168,8 +164,8 @@ impl Head {
     /// the newer one leaves out goes on to count. The terms are the newer one's.
     #[must_use]
     pub fn updated(&self, newer: &Self, request: &Fields) -> Self {
-        let line_end = memchr::memchr(b'\r', &self.bytes).unwrap_or(0);
-        let mut composer = Composer::new(&self.bytes[..line_end]);
+        let line_end = memchr::memchr(b'\r', self.bytes()).unwrap_or(0);
+        let mut composer = Composer::new(&self.bytes()[..line_end]);
         let is_about_bytes = |name: &str| {
             ["content-encoding", "content-range"].iter().any(|kept| name.eq_ignore_ascii_case(kept))
         };
@@ -181,7 +177,7 @@ impl Head {
         for (name, value) in newer.fields.iter().filter(|(name, _)| !is_about_bytes(name)) {
             composer.add(name, value);
         }
-        let (bytes, fields) = composer.finish();
+        let fields = composer.finish();
         let variant = Variant::new(&fields, request);
         let additions = newer.additions.clone();
         let (status, terms, tags) = (self.status, newer.terms, newer.tags.clone());
@@ -191,7 +187,6 @@ impl Head {
         let head = Self {
             status,
             fields,
-            bytes,
             variant,
             additions,
             terms,
@@ -221,7 +216,6 @@ impl Head {
         Some(Self {
             status,
             fields,
-            bytes,
             variant,
             additions,
             terms,
@@ -241,13 +235,13 @@ impl Head {
 
     /// Status line and field lines, each with its end.
     pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+        self.fields.bytes()
     }
 
     /// The field lines alone.
     pub fn field_lines(&self) -> &[u8] {
-        let line_end = memchr::memchr(b'\n', &self.bytes).map_or(0, |at| at + 1);
-        &self.bytes[line_end..]
+        let line_end = memchr::memchr(b'\n', self.bytes()).map_or(0, |at| at + 1);
+        &self.bytes()[line_end..]
     }
 
     /// With what only caches are told of how it may be kept.
@@ -255,7 +249,7 @@ impl Head {
         if self.for_caches.is_empty() {
             return Cow::Borrowed(&self.fields);
         }
-        let lines = Bytes::from([&self.bytes[..], &self.for_caches].concat());
+        let lines = Bytes::from([&self.bytes()[..], &self.for_caches].concat());
         Fields::of_lines(&lines).map_or(Cow::Borrowed(&self.fields), Cow::Owned)
     }
 
@@ -300,7 +294,7 @@ impl Object {
     pub(super) fn weight(&self) -> usize {
         let head = &self.head;
         let spans = head.fields.len() * 16;
-        let known = head.bytes.len() + spans + head.variant.weight() + head.additions.len();
+        let known = head.bytes().len() + spans + head.variant.weight() + head.additions.len();
         let told = head.tags.len() + head.for_caches.len() + head.told_before.len();
         OBJECT_BYTES + known + told + self.body.weight()
     }

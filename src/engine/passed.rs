@@ -211,7 +211,7 @@ impl Posted {
         let total = pieces.iter().map(|piece| piece.len() as u64).sum();
         let body = Body::new(total, 0, pieces);
         let object = Object { head: self.head.clone(), body, asked: self.fill.asked };
-        self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
+        self.engine.in_flight.finish(&self.fill, || {
             if self.claim.is_some() {
                 let change = Change { seen: None, outdated: None, request: &self.request };
                 self.engine.keep(&self.key, object, &change);
@@ -222,6 +222,6 @@ impl Posted {
 
 impl Drop for Posted {
     fn drop(&mut self) {
-        self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {});
+        self.engine.in_flight.leave(&self.fill);
     }
 }

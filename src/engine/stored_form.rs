@@ -20,7 +20,8 @@ use std::sync::atomic::Ordering;
 const VERSION: u8 = 3;
 /// Larger contents lie in chunks.
 const INLINE_BYTES_MAX: u64 = 16 * 1024;
-/// All small contents of a key together; a change of one variant writes all of them again.
+/// All small contents of a key together, besides those that are never anywhere else; a change of one
+/// variant writes all of them again.
 const INLINE_BYTES_MAX_IN_ALL: u64 = 64 * 1024;
 /// All heads of a key together. The oldest variants are left out for it.
 const HEAD_BYTES_MAX: usize = 512 * 1024;
@@ -71,7 +72,8 @@ impl Variants {
                 in_memory.retain(|(number, _)| !disk.has_chunk(chunks.generation(), *number));
             }
             if !in_memory.is_empty() {
-                let generation = body.lies_in(Chunks::new(disk)).generation();
+                let Some(chunks) = body.lies_in(Chunks::new(disk)) else { continue };
+                let generation = chunks.generation();
                 let chunk = |(number, pieces)| Unwritten { generation, number, pieces };
                 unwritten.extend(in_memory.into_iter().map(chunk));
             }
@@ -250,9 +252,9 @@ fn objects(head: &[u8]) -> Option<Vec<StoredObject<'_>>> {
 }
 
 fn is_inline(body: &Body, inline_bytes: &mut u64) -> bool {
-    let is_small = body.total() <= INLINE_BYTES_MAX
-        && *inline_bytes + body.total() <= INLINE_BYTES_MAX_IN_ALL
-        && body.is_in_memory();
+    let has_room =
+        body.total() <= INLINE_BYTES_MAX && *inline_bytes + body.total() <= INLINE_BYTES_MAX_IN_ALL;
+    let is_small = body.is_small() || has_room && body.is_in_memory();
     if is_small {
         *inline_bytes += body.total();
     }

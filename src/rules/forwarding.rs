@@ -14,6 +14,7 @@ use crate::wire::response::ResponseHead;
 use crate::wire::{Framing, Version};
 use http::Method;
 use ipnet::IpNet;
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::SystemTime;
 
@@ -230,20 +231,29 @@ fn connection_options(out: &mut Vec<u8>, head: &RequestHead) {
 }
 
 /// What is told to an origin of the way that a request has come.
-struct Believed {
+struct Believed<'a> {
     scheme: &'static str,
-    host: String,
+    host: Cow<'a, str>,
     /// X-Forwarded-For as it came.
     addresses: String,
     /// Forwarded as it came.
     elements: String,
 }
 
-impl Believed {
+impl<'a> Believed<'a> {
+    /// Nobody but the peer is believed.
+    fn nothing(hop: &Hop<'_>, host: &'a str) -> Self {
+        let (addresses, elements) = (String::new(), String::new());
+        Self { scheme: hop.scheme, host: Cow::Borrowed(host), addresses, elements }
+    }
+
     /// All that a trusted proxy says. `host` is the client's own word.
-    fn all(head: &RequestHead, hop: &Hop<'_>, host: &str) -> Self {
+    fn all(head: &RequestHead, hop: &Hop<'_>, host: &'a str) -> Self {
+        if !hop.peer_is_trusted {
+            return Self::nothing(hop, host);
+        }
         let told = |name| {
-            let values: Vec<&[u8]> = told(head, hop, name).collect();
+            let values: Vec<&[u8]> = head.fields.all(name).collect();
             String::from_utf8_lossy(&values.join(&b", "[..])).into_owned()
         };
         let told_host = told("x-forwarded-host");
@@ -254,7 +264,7 @@ impl Believed {
         }
         Self {
             scheme: https::scheme(&head.fields, hop.peer_is_trusted, hop.scheme),
-            host: if told_host.is_empty() { host.to_owned() } else { told_host },
+            host: if told_host.is_empty() { Cow::Borrowed(host) } else { Cow::Owned(told_host) },
             addresses,
             elements,
         }
@@ -262,7 +272,10 @@ impl Believed {
 
     /// What of it may be told for everybody's sake: the host that is in the key, and addresses, with
     /// nothing else that a client could have written beside them.
-    fn for_all(head: &RequestHead, hop: &Hop<'_>, host: &str) -> Self {
+    fn for_all(head: &RequestHead, hop: &Hop<'_>, host: &'a str) -> Self {
+        if !hop.peer_is_trusted {
+            return Self::nothing(hop, host);
+        }
         let told = Self::all(head, hop, host);
         let addresses = readable(told.addresses.split(',').map(str::as_bytes));
         let elements = told.elements.split(',').map(str::as_bytes);
@@ -271,7 +284,7 @@ impl Believed {
         // The key knows any other host (`key::additions`), but not how it is spelled.
         let is_in_key = told.host.eq_ignore_ascii_case(host);
         Self {
-            host: if is_in_key { host.to_owned() } else { told.host },
+            host: if is_in_key { Cow::Borrowed(host) } else { told.host },
             addresses: addresses_told.join(", "),
             elements: nodes(&nodes_told),
             ..told
@@ -279,25 +292,22 @@ impl Believed {
     }
 }
 
-fn told<'a>(head: &'a RequestHead, hop: &Hop<'_>, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    let is_trusted = hop.peer_is_trusted;
-    head.fields.all(name).filter(move |_| is_trusted)
-}
-
-fn forwarding_fields(out: &mut Vec<u8>, hop: &Hop<'_>, believed: &Believed) {
-    let chain = |before: &str, own: &str| {
-        if before.is_empty() { own.to_owned() } else { format!("{before}, {own}") }
-    };
+fn forwarding_fields(out: &mut Vec<u8>, hop: &Hop<'_>, believed: &Believed<'_>) {
     let Believed { scheme, host, addresses, elements } = believed;
-    let element = format!(
-        "for={};host=\"{}\";proto={scheme}",
-        node(hop.peer),
-        host.replace(['"', '\\'], ""),
-    );
-    put(out, &["X-Forwarded-For: ", &chain(addresses, &hop.peer.to_string()), "\r\n"]);
-    put(out, &["X-Forwarded-Proto: ", scheme, "\r\n"]);
-    put(out, &["X-Forwarded-Host: ", host, "\r\n"]);
-    put(out, &["Forwarded: ", &chain(elements, &element), "\r\n"]);
+    let peer = hop.peer.to_string();
+    let begin = |out: &mut Vec<u8>, name: &str, before: &str| {
+        put(out, &[name, ": ", before, if before.is_empty() { "" } else { ", " }]);
+    };
+    begin(out, "X-Forwarded-For", addresses);
+    put(out, &[&peer, "\r\nX-Forwarded-Proto: ", scheme, "\r\nX-Forwarded-Host: ", host, "\r\n"]);
+    begin(out, "Forwarded", elements);
+    match hop.peer {
+        IpAddr::V4(_) => put(out, &["for=", &peer]),
+        IpAddr::V6(_) => put(out, &["for=\"[", &peer, "]\""]),
+    }
+    put(out, &[";host=\""]);
+    out.extend(host.bytes().filter(|byte| !matches!(byte, b'"' | b'\\')));
+    put(out, &["\";proto=", scheme, "\r\n"]);
 }
 
 /// Those members of a list of addresses that are some.

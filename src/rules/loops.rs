@@ -78,10 +78,15 @@ pub fn check(request: &Fields, identity: &Identity) -> Result<(), Looped> {
 
 /// The CDN-Loop of a request that is sent on: as it came, and this server behind it.
 pub fn continued(request: &Fields, identity: &Identity) -> Vec<u8> {
-    let before = request.iter().filter(|(name, _)| is_cdn_loop(name)).map(|(_, value)| value);
-    let own = format!("{NAME};id={}", identity.as_str());
-    let members = before.filter(|value| !value.is_empty()).chain([own.as_bytes()]);
-    members.collect::<Vec<_>>().join(&b", "[..])
+    let mut way = Vec::with_capacity(64);
+    for before in request.all("cdn-loop").filter(|before| !before.is_empty()) {
+        way.extend_from_slice(before);
+        way.extend_from_slice(b", ");
+    }
+    for part in [NAME, ";id=", identity.as_str()] {
+        way.extend_from_slice(part.as_bytes());
+    }
+    way
 }
 
 fn is_cdn_loop(name: &str) -> bool {

@@ -17,7 +17,7 @@ pub fn stay(fields: &mut Fields, server: &OriginServer) {
         let is_it = name.eq_ignore_ascii_case("location");
         composer.add(name, if is_it { target.as_bytes() } else { value });
     }
-    *fields = composer.finish().1;
+    *fields = composer.finish();
 }
 
 /// Path, query and fragment of a URL at this server; `None` for any other.

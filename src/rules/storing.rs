@@ -4,6 +4,7 @@ use super::cache_control::{Directives, delta_seconds};
 use super::{date, tags};
 use crate::wire::fields::Fields;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 /// What matters here of the request that provoked an answer.
@@ -199,9 +200,20 @@ pub fn judge(
     policy: &Policy,
     received: Received,
 ) -> Result<Terms, Refusal> {
-    let directives = Directives::of_response(fields);
-    may_be_stored(asked, status, fields, &directives, policy)?;
-    let (lifetime, _) = lifetime(status, fields, &directives, policy, received.now)?;
+    judge_by(&Directives::of_response(fields), asked, status, fields, policy, received)
+}
+
+/// The same by the directives of these fields.
+pub fn judge_by(
+    directives: &Directives,
+    asked: &Asked<'_>,
+    status: u16,
+    fields: &Fields,
+    policy: &Policy,
+    received: Received,
+) -> Result<Terms, Refusal> {
+    may_be_stored(asked, status, fields, directives, policy)?;
+    let (lifetime, _) = lifetime(status, fields, directives, policy, received.now)?;
     // An operator's time stands in for the origin's, and for what the origin's implied.
     let insists = directives.insists_on_validation();
     // `s-maxage` implies proxy-revalidate (section 5.2.2.10).
@@ -231,10 +243,14 @@ pub fn clock(
 }
 
 /// Names of the fields that are never kept, in lower case, besides those of one connection.
-pub fn withheld(fields: &Fields) -> Vec<String> {
-    let mut names = Directives::of_response(fields).withheld_fields;
-    names.push("set-cookie".into());
-    names
+pub fn withheld(fields: &Fields) -> Vec<Cow<'static, str>> {
+    withheld_by(Directives::of_response(fields))
+}
+
+/// The same by their directives.
+pub fn withheld_by(directives: Directives) -> Vec<Cow<'static, str>> {
+    let named = directives.withheld_fields.into_iter().map(Cow::Owned);
+    std::iter::once(Cow::Borrowed("set-cookie")).chain(named).collect()
 }
 
 fn may_be_stored(

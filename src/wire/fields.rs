@@ -69,6 +69,11 @@ impl Fields {
         self.all(name).flat_map(split_list)
     }
 
+    /// The bytes that they lie in, whatever else that is.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
     /// Number of field lines.
     pub fn len(&self) -> usize {
         self.spans.len()
@@ -119,6 +124,7 @@ impl Fields {
             });
             from = end + 2;
         }
+        spans.shrink_to_fit();
         (from == bytes.len()).then(|| Self::new(bytes.clone(), spans))
     }
 
@@ -163,11 +169,10 @@ impl Composer {
         self.spans.push(Span { name, value });
     }
 
-    /// The bytes, without the empty line at the end, and the fields in them.
-    pub fn finish(self) -> (Bytes, Fields) {
-        let bytes = Bytes::from(self.bytes.into_boxed_slice());
-        let fields = Fields::new(bytes.clone(), self.spans);
-        (bytes, fields)
+    /// The fields, with the bytes that they lie in: without the empty line at the end.
+    pub fn finish(mut self) -> Fields {
+        self.spans.shrink_to_fit();
+        Fields::new(self.bytes.into_boxed_slice().into(), self.spans)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::rules::cache_control::Demands;
 use crate::rules::conditional;
 use crate::rules::forwarding;
 use crate::rules::range::ContentRange;
-use crate::rules::storing::{self, Refusal, Terms};
+use crate::rules::storing::{Refusal, Terms};
 use crate::transport::Source as _;
 use crate::upstream::{Connection, Fault, Way};
 use crate::wire::Framing;
@@ -101,7 +101,7 @@ impl Task {
         if !(answer.is_kept || answer.is_shared) {
             // What was to be confirmed and was answered with something else is out of date. What is
             // kept stays on the list, to be doomed if it has to be, also if nobody can join it.
-            self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
+            self.engine.in_flight.finish(&self.fill, || {
                 let is_head = self.wanted == Wanted::Head;
                 let is_outdated = response.status < 400 && terms.is_err() && !is_head;
                 if let Some(stored) = self.stored.as_ref().filter(|_| is_outdated) {
@@ -118,7 +118,7 @@ impl Task {
                     self.keep(&answer, place, keeping);
                 }
                 // Before it is known to be broken: nobody new joins it.
-                self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {});
+                self.engine.in_flight.leave(&self.fill);
                 return answer.arrival.finish(Over::Broken(stop.fault()));
             }
         };
@@ -146,7 +146,7 @@ impl Task {
 
     /// What everybody is told who waits for it, and how it is going to be kept.
     fn answer(&self, came: &Came) -> (Arc<Answer>, Keeping) {
-        let Came { response, received, terms, part, before } = came;
+        let Came { response, received, terms, withheld, part, before } = came;
         let length = match response.framing {
             Framing::Empty => Some(0),
             Framing::Length(length) => Some(length),
@@ -160,13 +160,12 @@ impl Task {
             }
             None => length,
         };
-        let withheld = storing::withheld(&response.fields);
         let (head, once) = Head::new(&HeadParts {
             response,
             request: &self.request.fields,
             additions: &self.additions,
             terms: *terms,
-            withheld: &withheld,
+            withheld,
             now: received.now,
         });
         let head = match before {
@@ -384,7 +383,7 @@ impl Task {
             }
             Err(refusal) => notes.refused(about, source(), refusal),
         };
-        self.engine.in_flight.unless_doomed(self.key.as_bytes(), &self.fill, note);
+        self.engine.in_flight.unless_doomed(&self.fill, note);
     }
 
     /// Puts what came into the store: how long the whole is, and where this part of it begins.
@@ -402,7 +401,7 @@ impl Task {
             Keeping::OnDisk(spill) => (None, Body::on_disk(total, spill.chunks().clone())),
         };
         let new = Object { head: answer.head.clone(), body, asked: self.fill.asked };
-        self.engine.in_flight.finish(self.key.as_bytes(), &self.fill, || {
+        self.engine.in_flight.finish(&self.fill, || {
             let change = Change {
                 seen: self.seen.as_ref(),
                 outdated: self.stored.as_ref(),

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 fn fields(lines: &[(&str, &[u8])]) -> Fields {
     let mut composer = Composer::new(b"");
     lines.iter().for_each(|(name, value)| composer.add(name, value));
-    composer.finish().1
+    composer.finish()
 }
 
 fn object(request: &[(&str, &[u8])], value: &[u8], body: Vec<u8>) -> Arc<Object> {

@@ -1,6 +1,6 @@
 //! Clients that each keep one connection and ask for one URL after the other.
 
-use crate::Kind;
+use crate::kind::Kind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,11 +1,10 @@
 //! What the rules cost on the way of a request: its key, its demands, whether what is stored may be
 //! used; and, once for each fetch, the verdict on an answer.
-//!
-//! `cargo bench --bench rules` prints the times; compare medians of one run, not across machines.
 
 use brim::config::{self, Site};
 use brim::rules::cache_control::Demands;
 use brim::rules::key::Key;
+use brim::rules::site::SiteMap;
 use brim::rules::storing::{self, Asked, Policy, Received};
 use brim::rules::vary::Variant;
 use brim::wire::authority;
@@ -13,10 +12,6 @@ use brim::wire::fields::{Composer, Fields};
 use divan::black_box;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
-
-fn main() {
-    divan::main();
-}
 
 fn site(key: &str) -> Site {
     let text = format!(
@@ -85,6 +80,24 @@ fn write_a_key(bencher: divan::Bencher, target: &str) {
     let host = authority::parse(b"www.example.com");
     let mut key = Key::default();
     bencher.bench_local(|| key.write(&site, black_box(host), black_box(target), 80));
+}
+
+/// The site of a host among so many, and what it makes of a target.
+#[divan::bench(args = [1, 1000])]
+fn choose_a_site_and_write_its_key(bencher: divan::Bencher, sites: usize) {
+    let mut text = "[[origin]]\nname = 'o'\nservers = ['http://127.0.0.1:1']\n".to_owned();
+    for number in 0..sites {
+        text.push_str(&format!("[[site]]\nhosts = ['www{number}.example.com']\norigin = 'o'\n"));
+    }
+    let settings = config::check(&text, "bench", Path::new("")).settings.expect("good");
+    let map = SiteMap::new(&settings.sites);
+    let host = format!("www{}.example.com", sites - 1);
+    let authority = authority::parse(host.as_bytes());
+    let mut key = Key::default();
+    bencher.bench_local(|| {
+        let site = map.find(black_box(Some(&host))).expect("it has a site");
+        key.write(site, authority, black_box("/assets/app.js"), 80);
+    });
 }
 
 #[divan::bench(args = ["query = { deny = ['@tracking'] }", "sort_query = true"])]

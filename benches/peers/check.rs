@@ -1,0 +1,147 @@
+//! One answer, as it came: a measurement of wrong answers would be none.
+
+use crate::rows::Way;
+use crate::{HOST, machine};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Of HTTP/1.1. Over HTTP/2 the head is not looked at.
+#[derive(Default)]
+pub(crate) struct Answer {
+    /// With the empty line.
+    pub(crate) head: Vec<u8>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Asks as the load does.
+pub(crate) fn ask(way: Way, plain: SocketAddr, tls: SocketAddr, path: &str) -> io::Result<Answer> {
+    match way {
+        Way::Plain => ask_plain(plain, path),
+        Way::Tls => ask_tls(tls, path),
+        Way::Http2 { .. } => ask_http2(tls, path),
+    }
+}
+
+pub(crate) fn ask_plain(address: SocketAddr, path: &str) -> io::Result<Answer> {
+    read_answer(connect(address)?, path)
+}
+
+/// Only with what everybody is told to use, so that nobody has less to encrypt.
+fn ask_tls(address: SocketAddr, path: &str) -> io::Result<Answer> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone());
+    let builder = builder.with_protocol_versions(&[&rustls::version::TLS13]);
+    let builder = builder.map_err(io::Error::other)?.dangerous();
+    let verifier = Arc::new(Anybody(provider));
+    let config = builder.with_custom_certificate_verifier(verifier).with_no_client_auth();
+    let name = ServerName::try_from(HOST).map_err(io::Error::other)?;
+    let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    read_answer(StreamOwned::new(session, connect(address)?), path)
+}
+
+/// Asks with the client that comes with the load generator.
+fn ask_http2(address: SocketAddr, path: &str) -> io::Result<Answer> {
+    let program =
+        machine::program("nghttp").ok_or_else(|| io::Error::other("nghttp is missing"))?;
+    let mut command = Command::new(program);
+    command.args(["--no-verify-peer", "--timeout=10", "-H", &format!(":authority: {HOST}")]);
+    let output = command.arg(format!("https://{address}{path}")).output()?;
+    Ok(Answer { head: Vec::new(), body: output.stdout })
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn read_answer(mut stream: impl Read + Write, path: &str) -> io::Result<Answer> {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n")?;
+    stream.flush()?;
+    let (mut bytes, mut piece) = (Vec::new(), [0; 16 * 1024]);
+    loop {
+        let head_ends = memchr::memmem::find(&bytes, b"\r\n\r\n").map(|position| position + 4);
+        if let Some(head_ends) = head_ends {
+            let length = content_length(&bytes[..head_ends]).ok_or_else(|| {
+                io::Error::other(format!(
+                    "no length: {}",
+                    String::from_utf8_lossy(&bytes[..head_ends])
+                ))
+            })?;
+            if bytes.len() >= head_ends + length {
+                let body = bytes.split_off(head_ends);
+                return Ok(Answer { head: bytes, body });
+            }
+        }
+        match stream.read(&mut piece)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => bytes.extend_from_slice(&piece[..read]),
+        }
+    }
+}
+
+fn content_length(head: &[u8]) -> Option<usize> {
+    let head = std::str::from_utf8(head).ok()?;
+    let fields = head.lines().filter_map(|line| line.split_once(": "));
+    let mut lengths = fields.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    lengths.next()?.1.trim().parse().ok()
+}
+
+/// Whoever it is: everybody here shows the same certificate, which nobody else has signed.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

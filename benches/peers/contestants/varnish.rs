@@ -1,0 +1,44 @@
+//! Varnish with one pool of threads, all on one processor. It always logs into shared memory; a file
+//! is written by a program of its own, whose time counts as Varnish's.
+
+use super::{Setting, Who};
+use crate::machine::program;
+use crate::process::Recipe;
+
+pub(super) fn recipe(setting: &Setting) -> Option<Recipe> {
+    let Setting { plain, origin, .. } = setting;
+    let instance = setting.in_folder("instance");
+    let mib = setting.memory_mib();
+    let parameters = [
+        "thread_pools=1".to_owned(),
+        // A thread for each connection, from the beginning.
+        format!("thread_pool_min={}", setting.row.connections.max(100) + 100),
+        format!("thread_pool_max={}", setting.row.connections.max(100) + 1000),
+        // It would be found asleep when it has to rest.
+        "ping_interval=0".to_owned(),
+    ];
+    let mut arguments: Vec<String> = vec!["-F".into(), "-j".into(), "none".into()];
+    arguments.extend(["-n".into(), instance.clone(), "-a".into(), plain.to_string()]);
+    arguments.extend(["-b".into(), origin.to_string(), "-s".into(), format!("malloc,{mib}M")]);
+    for parameter in parameters {
+        arguments.extend(["-p".into(), parameter]);
+    }
+    let companion = match setting.writes_log {
+        false => None,
+        true => {
+            let log = setting.in_folder("access.log");
+            let arguments = ["-n", &instance, "-w", &log, "-t", "10"].map(Into::into).to_vec();
+            Some((program("varnishncsa")?, arguments))
+        }
+    };
+    Some(Recipe {
+        name: Who::Varnish.name(),
+        program: program("varnishd")?,
+        version_argument: "-V",
+        arguments,
+        environment: Vec::new(),
+        files: Vec::new(),
+        address: *plain,
+        companion,
+    })
+}

@@ -15,9 +15,9 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Poll, ready};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio::sync::Mutex;
@@ -172,6 +172,27 @@ impl Reader {
         !matches!(rustix::net::sockopt::socket_error(socket), Ok(Ok(())))
     }
 
+    /// So many bytes are about to come.
+    pub fn expects(&mut self, bytes: u64) {
+        let room = usize::try_from(bytes).unwrap_or(ROOM_BYTES_MAX).min(ROOM_BYTES_MAX);
+        self.room = self.room.max(room);
+    }
+
+    /// Makes it what it was in the beginning. Connections idle for long; the room that a body needed
+    /// does not idle with them.
+    pub fn rests(&mut self) {
+        self.buf = BytesMut::new();
+        self.room = ROOM_BYTES_MIN;
+    }
+
+    /// Whether the other side has neither closed nor sent anything, which nobody asked for.
+    pub fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        let mut context = Context::from_waker(Waker::noop());
+        let read = Pin::new(&mut self.half).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
+        matches!(read, Poll::Pending)
+    }
+
     /// Waits for more bytes and appends them; 0 when the other side has closed.
     pub async fn fill(&mut self, stall_timeout: Duration) -> Result<usize, ReadError> {
         self.fill_patiently(&mut stall_timeout.into()).await
@@ -296,7 +317,8 @@ impl Source for Incoming<'_> {
 pub struct BodyReader {
     decoder: Decoder,
     patience: Patience,
-    has_begun: Arc<AtomicBool>,
+    /// For whoever wants to know.
+    has_begun: OnceLock<Arc<AtomicBool>>,
     /// Content read ahead, and the trailers behind it.
     ahead: BytesMut,
     trailers_ahead: Option<Fields>,
@@ -308,7 +330,7 @@ impl BodyReader {
     /// A body that `decoder` frames.
     pub fn new(decoder: Decoder, patience: impl Into<Patience>) -> Self {
         let (patience, ahead) = (patience.into(), BytesMut::new());
-        let has_begun = Arc::default();
+        let has_begun = OnceLock::new();
         Self { decoder, patience, has_begun, ahead, trailers_ahead: None, bad: None }
     }
 
@@ -324,9 +346,9 @@ impl BodyReader {
         self.bad.is_none() && self.decoder.skip(&mut from.buf)
     }
 
-    /// Becomes true with the first piece that is handed out.
+    /// Becomes true with the next piece that is handed out.
     pub fn has_begun(&self) -> Arc<AtomicBool> {
-        self.has_begun.clone()
+        self.has_begun.get_or_init(Arc::default).clone()
     }
 
     /// The next piece, or `None` at the end.
@@ -334,7 +356,9 @@ impl BodyReader {
         loop {
             match self.step(from)? {
                 Step::Frame(Frame::Data(data)) => {
-                    self.has_begun.store(true, Ordering::Relaxed);
+                    if let Some(has_begun) = self.has_begun.get() {
+                        has_begun.store(true, Ordering::Relaxed);
+                    }
                     return Ok(Some(self.with_followers(data, from)));
                 }
                 Step::Frame(frame) => return Ok(Some(frame)),

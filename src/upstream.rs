@@ -108,8 +108,8 @@ impl Upstream {
 
     /// Keeps a connection whose answer was read to its end for the next request.
     pub fn release(&self, connection: Connection) {
-        if let Some((stream, peer, idle_timeout)) = connection.into_idle() {
-            self.idle.put(peer, stream, idle_timeout);
+        if let Some((halves, peer, idle_timeout)) = connection.into_idle() {
+            self.idle.put(peer, halves, idle_timeout);
         }
     }
 }

@@ -148,6 +148,7 @@ impl Exchange<'_> {
         let began = Instant::now();
         let verdict = loop {
             let told = tokio::select! {
+                biased;
                 told = ticket.next() => told,
                 // Whoever has gone waits for nothing; the fill goes on without.
                 () = reply.gone() => return Ok(Waited::ended(Ended::Broken("client_gone"))),

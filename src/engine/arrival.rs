@@ -211,7 +211,7 @@ impl Arrival {
     }
 
     /// Everything that came, if all of it is here, and the claim on its room. For the writer, when
-    /// nothing more comes.
+    /// nothing more comes. A single piece is a block of its own.
     pub fn take_all(&self) -> Option<(Vec<Bytes>, Claim)> {
         let mut state = self.lock();
         let claim = state.claim.take()?;

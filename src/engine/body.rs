@@ -77,6 +77,15 @@ struct Part {
 impl Body {
     /// A content of `total` bytes of which those from `start` on are here.
     pub(super) fn new(total: u64, start: u64, pieces: Vec<Bytes>) -> Self {
+        // Small content is copied even from one piece, which may lie in a larger block.
+        let bytes: usize = pieces.iter().map(Bytes::len).sum();
+        let is_small = bytes as u64 <= ONE_PIECE_BYTES;
+        let pieces = if is_small { vec![Bytes::from(pieces.concat())] } else { pieces };
+        Self::of_blocks(total, start, pieces)
+    }
+
+    /// The same of one piece, or several large ones, that do not lie in larger blocks.
+    pub(super) fn of_blocks(total: u64, start: u64, pieces: Vec<Bytes>) -> Self {
         let part = Part::new(start, pieces);
         Self::of(total, if part.pieces.is_empty() { Vec::new() } else { vec![part] })
     }
@@ -420,10 +429,6 @@ fn part_with<'p>(parts: &'p [Part], wanted: &Range<u64>) -> Option<&'p Part> {
 
 impl Part {
     fn new(start: u64, pieces: Vec<Bytes>) -> Self {
-        let bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
-        // Small content is copied even from one piece, which may lie in a larger block.
-        let pieces =
-            if bytes <= ONE_PIECE_BYTES { vec![Bytes::from(pieces.concat())] } else { pieces };
         let mut end = start;
         let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).map(|piece| {
             end += piece.len() as u64;

@@ -8,6 +8,7 @@ use crate::rules::conditional;
 use crate::rules::storing::Refusal;
 use crate::rules::vary::Variant;
 use crate::store::purges::{Fate, Purges};
+use crate::survive;
 use crate::upstream::Fault;
 use crate::wire::fields::Fields;
 use crate::wire::response::ResponseHead;
@@ -315,9 +316,12 @@ pub struct Ticket {
     fill: Arc<Fill>,
     is_owner: bool,
     interims_seen: usize,
-    /// The fill itself, as long as it is this client's to run.
-    work: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// The fill itself, as long as it is this client's to run. Nobody else ever looks at it.
+    work: Option<Mutex<Work>>,
 }
+
+/// A fill that is run; `None` if it panicked.
+type Work = Pin<Box<dyn Future<Output = Option<()>> + Send>>;
 
 /// What a waiting client is told.
 pub enum Event {
@@ -335,14 +339,15 @@ impl Ticket {
     /// The client who waits runs the fill himself: small answers come without another task that has
     /// to be woken. As soon as he has something else to do, or is gone, it is a task of its own.
     pub(super) fn runs(&mut self, work: impl Future<Output = ()> + Send + 'static) {
-        self.work = Some(Box::pin(work));
+        self.work = Some(Mutex::new(Box::pin(survive::caught(work))));
     }
 
     /// The next thing to be told. After a verdict there is nothing more.
     pub async fn next(&mut self) -> Event {
+        let fill = self.fill.clone();
         loop {
-            let changed = self.fill.changed.notified();
-            if let Some(event) = self.fill.told(self.is_owner, &mut self.interims_seen) {
+            let changed = fill.changed.notified();
+            if let Some(event) = fill.told(self.is_owner, &mut self.interims_seen) {
                 self.hand_over();
                 return event;
             }
@@ -350,9 +355,10 @@ impl Ticket {
                 changed.await;
                 continue;
             };
+            let work = work.get_mut().unwrap_or_else(PoisonError::into_inner);
             let is_over = tokio::select! {
                 biased;
-                () = work => true,
+                _ = work => true,
                 () = changed => false,
             };
             if is_over {
@@ -366,7 +372,7 @@ impl Ticket {
         let Some(work) = self.work.take() else { return };
         // Without a runtime there is nothing that could be fetched.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(work);
+            runtime.spawn(work.into_inner().unwrap_or_else(PoisonError::into_inner));
         }
     }
 

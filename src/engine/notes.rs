@@ -2,18 +2,21 @@
 //! for another's, and that the origin has no answer, so that it is not asked too often. What is purged
 //! is forgotten here, too.
 
+use super::by_hash::{self, ByHash};
 use crate::rules::key::Key;
 use crate::rules::storing::Refusal;
 use crate::store::purges::{Fate, Purges};
 use crate::upstream::Fault;
 use bytes::Bytes;
-use moka::sync::Cache;
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Of all notes; enough for some 30,000 keys where answers have no tags.
-const BYTES_MAX: u64 = 8 * 1024 * 1024;
+const BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Locks that they are spread over.
+const SHARDS: usize = 32;
 /// What a key, and a note, take besides tags.
 const KEY_BYTES: usize = 160;
 const NOTE_BYTES: usize = size_of::<Noted>();
@@ -27,8 +30,7 @@ const PEACE_MAX: Duration = Duration::from_secs(2);
 
 /// The notes.
 pub(super) struct Notes {
-    /// By the hash of a key: the worst that a collision does is to be too careful.
-    notes: Cache<u64, Arc<[Noted]>>,
+    shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
     purges: Arc<Purges>,
 }
@@ -56,8 +58,12 @@ struct Noted {
     variant: u64,
     source: Source,
     note: Note,
-    /// When it was written.
-    since: Instant,
+}
+
+impl Noted {
+    fn bytes(&self) -> usize {
+        NOTE_BYTES + self.source.tags.len()
+    }
 }
 
 /// What is known about a key.
@@ -80,15 +86,32 @@ pub(super) enum Note {
     },
 }
 
+/// Some of the notes: what was noted first is forgotten first.
+#[derive(Default)]
+struct Shard {
+    /// By the hash of a key: the worst that a collision does is to be too careful.
+    by_name: ByHash<Page>,
+    /// Each name once, with when it was written before it came to its place here.
+    order: VecDeque<(u64, Instant)>,
+    bytes: usize,
+}
+
+/// All notes of one key; none where they were forgotten.
+struct Page {
+    notes: Vec<Noted>,
+    /// Of the newest.
+    since: Instant,
+}
+
 impl Notes {
     pub(super) fn new(purges: Arc<Purges>) -> Self {
-        let weigh = |_: &u64, notes: &Arc<[Noted]>| {
-            let tags: usize = notes.iter().map(|noted| NOTE_BYTES + noted.source.tags.len()).sum();
-            (KEY_BYTES + tags) as u32
-        };
-        let notes = Cache::builder().max_capacity(BYTES_MAX).weigher(weigh);
-        let notes = notes.time_to_live(REMEMBERED_FOR).build();
-        Self { notes, hasher: RandomState::new(), purges }
+        let shards = std::array::from_fn(|_| Mutex::default());
+        Self { shards, hasher: RandomState::new(), purges }
+    }
+
+    fn shard(&self, name: u64) -> MutexGuard<'_, Shard> {
+        let shard = &self.shards[by_hash::shard(name, SHARDS)];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known.
@@ -98,14 +121,19 @@ impl Notes {
 
     /// The same, and for how long it is still known.
     pub(super) fn with_rest(&self, about: About<'_>) -> Option<(Note, Duration)> {
-        let all = self.notes.get(&self.name(about.key.as_bytes()))?;
-        let variant = self.variant(about);
-        let Noted { source, note, .. } = all.iter().find(|noted| noted.variant == variant)?;
         let key = about.key.as_bytes();
-        let is_good = self.purges.fate(key, &source.tags, source.asked) == Fate::Stays;
+        let (Noted { source, note, .. }, since) = {
+            let name = self.name(key);
+            let shard = self.shard(name);
+            let page = shard.by_name.get(&name).filter(|page| !page.notes.is_empty())?;
+            let variant = self.variant(about);
+            let noted = page.notes.iter().find(|noted| noted.variant == variant)?;
+            (noted.clone(), page.since)
+        };
         // All notes of a key are kept as long as the newest.
-        let newest = all.iter().map(|noted| noted.since).max()?;
-        is_good.then(|| (*note, REMEMBERED_FOR.saturating_sub(newest.elapsed())))
+        let rest = REMEMBERED_FOR.checked_sub(since.elapsed()).filter(|rest| !rest.is_zero())?;
+        let is_good = self.purges.fate(key, &source.tags, source.asked) == Fate::Stays;
+        is_good.then_some((note, rest))
     }
 
     /// An answer was not to be kept, and others will not be either.
@@ -158,21 +186,19 @@ impl Notes {
     /// There was an answer that is kept.
     pub(super) fn succeeded(&self, about: About<'_>) {
         let name = self.name(about.key.as_bytes());
-        let Some(all) = self.notes.get(&name) else { return };
+        let mut shard = self.shard(name);
+        if shard.by_name.get(&name).is_none_or(|page| page.notes.is_empty()) {
+            return;
+        }
         let variants = [false, true]
             .map(|has_authorization| self.variant(About { has_authorization, ..about }));
-        let others = all.iter().filter(|noted| !variants.contains(&noted.variant));
-        let others: Arc<[Noted]> = others.cloned().collect();
-        if others.is_empty() {
-            self.notes.invalidate(&name);
-        } else if others.len() < all.len() {
-            self.notes.insert(name, others);
-        }
+        shard.change(name, |notes| notes.retain(|noted| !variants.contains(&noted.variant)));
     }
 
     /// Everything about a key is out of date.
     pub(super) fn forget(&self, key: &[u8]) {
-        self.notes.invalidate(&self.name(key));
+        let name = self.name(key);
+        self.shard(name).change(name, Vec::clear);
     }
 
     /// What is purged already is not noted: later purges find every note that is older.
@@ -181,12 +207,7 @@ impl Notes {
             return;
         }
         let (name, variant) = (self.name(about.key.as_bytes()), self.variant(about));
-        let all = self.notes.get(&name);
-        let others = all.iter().flat_map(|all| all.iter());
-        let others = others.filter(|noted| noted.variant != variant).take(VARIANTS_MAX - 1);
-        let since = Instant::now();
-        let new = std::iter::once(Noted { variant, source, note, since });
-        self.notes.insert(name, new.chain(others.cloned()).collect());
+        self.shard(name).put(name, Noted { variant, source, note });
     }
 
     fn name(&self, key: &[u8]) -> u64 {
@@ -195,5 +216,54 @@ impl Notes {
 
     fn variant(&self, about: About<'_>) -> u64 {
         self.hasher.hash_one((about.additions, about.has_authorization))
+    }
+}
+
+impl Shard {
+    fn put(&mut self, name: u64, new: Noted) {
+        let now = Instant::now();
+        if !self.by_name.contains_key(&name) {
+            self.by_name.insert(name, Page { notes: Vec::new(), since: now });
+            self.order.push_back((name, now));
+            self.bytes += KEY_BYTES;
+        }
+        self.change(name, |notes| {
+            notes.retain(|noted| noted.variant != new.variant);
+            notes.truncate(VARIANTS_MAX - 1);
+            notes.insert(0, new);
+        });
+        if let Some(page) = self.by_name.get_mut(&name) {
+            page.since = now;
+        }
+        self.shrink(now);
+    }
+
+    fn change(&mut self, name: u64, change: impl FnOnce(&mut Vec<Noted>)) {
+        let Some(page) = self.by_name.get_mut(&name) else { return };
+        let bytes = |page: &Page| page.notes.iter().map(Noted::bytes).sum::<usize>();
+        self.bytes -= bytes(page);
+        change(&mut page.notes);
+        self.bytes += bytes(page);
+    }
+
+    /// Forgets what is older than anybody wants to know, and the oldest of what is too much. What was
+    /// written again meanwhile goes to the end instead.
+    fn shrink(&mut self, now: Instant) {
+        while let Some(&(name, before)) = self.order.front() {
+            let is_over = now.duration_since(before) >= REMEMBERED_FOR;
+            if !is_over && self.bytes <= BYTES_MAX / SHARDS {
+                return;
+            }
+            self.order.pop_front();
+            let since = self.by_name.get(&name).filter(|page| !page.notes.is_empty());
+            match since.map(|page| page.since).filter(|since| *since > before) {
+                Some(since) => self.order.push_back((name, since)),
+                None => {
+                    self.change(name, Vec::clear);
+                    self.by_name.remove(&name);
+                    self.bytes -= KEY_BYTES;
+                }
+            }
+        }
     }
 }

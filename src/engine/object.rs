@@ -270,9 +270,10 @@ fn put_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 }
 
 fn start_line(response: &ResponseHead) -> Vec<u8> {
-    let mut line = format!("HTTP/1.1 {} ", response.status).into_bytes();
-    line.extend_from_slice(response.reason());
-    line
+    let digit = |value: u16| b'0' + (value % 10) as u8;
+    let status = response.status;
+    let digits = [digit(status / 100), digit(status / 10), digit(status)];
+    [b"HTTP/1.1 ", &digits[..], b" ", response.reason()].concat()
 }
 
 impl Object {

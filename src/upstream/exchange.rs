@@ -2,17 +2,16 @@
 
 use super::Fault;
 use super::http2::{self, INTERIM_HEADS_MAX};
+use super::idle::Halves;
 use super::pool::Pool;
 use super::server::{Load, Peer, Server};
 use crate::config::{Origin, OriginServer};
 use crate::rules::redirects;
-use crate::transport::{self, BodyReader, ReadError, Reader, Sink, Source, WriteError, Writer};
+use crate::transport::{BodyReader, ReadError, Reader, Sink, Source, WriteError, Writer};
 use crate::wire::body::{Decoder, Encoding, Frame, Sender as Speaker};
 use crate::wire::response::{self, ResponseHead};
 use crate::wire::{Framing, HeadLimits};
-use bytes::BytesMut;
 use http::Method;
-use pingora::protocols::Stream;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -78,14 +77,14 @@ enum AnswerKind {
 
 impl Connection {
     pub(super) fn http1(
-        stream: Stream,
+        (reader, mut writer): Halves,
         is_reused: bool,
         pool: Arc<Pool>,
         server: usize,
         peer: Peer,
     ) -> Self {
         let settings = &pool.settings;
-        let (reader, writer) = transport::split(stream, BytesMut::new(), settings.read_timeout);
+        writer.patience = settings.read_timeout.into();
         let body = body_reader(Framing::Empty, settings.read_timeout);
         let encoding = Encoding::Plain;
         let sender = SenderKind::One { writer, encoding };
@@ -141,13 +140,13 @@ impl Connection {
     }
 
     /// The connection, if it can be used again and is not shared.
-    pub(super) fn into_idle(self) -> Option<(Stream, Peer, Duration)> {
-        let AnswerKind::One { reader, .. } = self.answer.kind else { return None };
+    pub(super) fn into_idle(self) -> Option<(Halves, Peer, Duration)> {
+        let AnswerKind::One { mut reader, .. } = self.answer.kind else { return None };
         let SenderKind::One { writer, .. } = self.sender.kind else { return None };
-        let (stream, unread) = transport::join(reader, writer);
         // Bytes behind the answer belong to no request: whose would they be?
-        let can_be_used = self.to.is_persistent && unread.is_empty();
-        can_be_used.then_some((stream, self.to.peer, self.to.idle_timeout))
+        let can_be_used = self.to.is_persistent && reader.buf.is_empty();
+        reader.rests();
+        can_be_used.then_some(((reader, writer), self.to.peer, self.to.idle_timeout))
     }
 }
 
@@ -297,7 +296,12 @@ impl Answer {
     pub fn begin_body(&mut self, head: &ResponseHead) {
         let read_timeout = self.read_timeout;
         match &mut self.kind {
-            AnswerKind::One { body, .. } => *body = body_reader(head.framing, read_timeout),
+            AnswerKind::One { reader, body } => {
+                if let Framing::Length(length) = head.framing {
+                    reader.expects(length.saturating_sub(reader.buf.len() as u64));
+                }
+                *body = body_reader(head.framing, read_timeout);
+            }
             AnswerKind::Two(incoming) => incoming.begin_body(head.framing),
         }
     }

@@ -5,13 +5,10 @@
 //! a connection that waits: whoever takes it looks whether it still lives.
 
 use super::server::Peer;
-use pingora::protocols::Stream;
+use crate::transport::{Reader, Writer};
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, ReadBuf};
 
 /// How often connections that are past their time are closed when nobody asks for them.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -30,9 +27,12 @@ struct Waiting {
 }
 
 struct Entry {
-    stream: Stream,
+    halves: Halves,
     until: Instant,
 }
+
+/// A connection, as it is used.
+pub(super) type Halves = (Reader, Writer);
 
 impl Idle {
     pub(super) fn new(connections_max: usize) -> Arc<Self> {
@@ -44,7 +44,7 @@ impl Idle {
     }
 
     /// The connection that was put back last, if one of them still lives.
-    pub(super) fn take(&self, peer: Peer) -> Option<Stream> {
+    pub(super) fn take(&self, peer: Peer) -> Option<Halves> {
         loop {
             let mut entry = {
                 let mut waiting = self.lock();
@@ -52,20 +52,20 @@ impl Idle {
                 waiting.count -= 1;
                 entry
             };
-            if Instant::now() < entry.until && lives(&mut entry.stream) {
-                return Some(entry.stream);
+            if Instant::now() < entry.until && entry.halves.0.is_quiet() {
+                return Some(entry.halves);
             }
         }
     }
 
     /// Keeps a connection for a while, unless there are enough.
-    pub(super) fn put(self: &Arc<Self>, peer: Peer, stream: Stream, idle_timeout: Duration) {
+    pub(super) fn put(self: &Arc<Self>, peer: Peer, halves: Halves, idle_timeout: Duration) {
         let mut waiting = self.lock();
         if waiting.count >= self.connections_max {
             return;
         }
         let until = Instant::now() + idle_timeout;
-        waiting.by_peer.entry(peer).or_default().push(Entry { stream, until });
+        waiting.by_peer.entry(peer).or_default().push(Entry { halves, until });
         waiting.count += 1;
         if !std::mem::replace(&mut waiting.is_swept, true) {
             let idle = Arc::downgrade(self);
@@ -97,7 +97,7 @@ impl Idle {
         let mut closed = Vec::new();
         let mut waiting = self.lock();
         for entries in waiting.by_peer.values_mut() {
-            let is_over = |entry: &mut Entry| entry.until <= now || !lives(&mut entry.stream);
+            let is_over = |entry: &mut Entry| entry.until <= now || !entry.halves.0.is_quiet();
             closed.extend(entries.extract_if(.., is_over));
         }
         waiting.by_peer.retain(|_, entries| !entries.is_empty());
@@ -105,12 +105,4 @@ impl Idle {
         waiting.is_swept = waiting.count > 0;
         !waiting.is_swept
     }
-}
-
-/// Whether the other side has neither closed nor sent anything, which nobody asked for.
-fn lives(stream: &mut Stream) -> bool {
-    let mut byte = [0];
-    let mut context = Context::from_waker(Waker::noop());
-    let read = Pin::new(stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
-    matches!(read, Poll::Pending)
 }

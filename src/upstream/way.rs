@@ -7,6 +7,8 @@ use super::pool::Pool;
 use super::server::Peer;
 use super::{Fault, Upstream};
 use crate::config::Http2;
+use crate::transport;
+use bytes::BytesMut;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -268,9 +270,9 @@ impl<'a> Way<'a> {
             let addresses = addresses.iter().copied().map(Some).chain([None]);
             for address in addresses {
                 let peer = Peer { server: (pool.number, position), address };
-                if let Some(stream) = self.upstream.idle.take(peer) {
+                if let Some(halves) = self.upstream.idle.take(peer) {
                     let pool = pool.clone();
-                    return Ok(Connection::http1(stream, true, pool, position, peer));
+                    return Ok(Connection::http1(halves, true, pool, position, peer));
                 }
             }
         }
@@ -433,5 +435,6 @@ pub(super) async fn connect_apart(
 
 fn http1(pool: &Arc<Pool>, position: usize, dialled: Dialled) -> Connection {
     let peer = Peer { server: (pool.number, position), address: dialled.address };
-    Connection::http1(dialled.stream, false, pool.clone(), position, peer)
+    let halves = transport::split(dialled.stream, BytesMut::new(), pool.settings.read_timeout);
+    Connection::http1(halves, false, pool.clone(), position, peer)
 }

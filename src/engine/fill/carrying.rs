@@ -396,7 +396,11 @@ impl Task {
             Keeping::Nothing => return,
             Keeping::InMemory => {
                 let Some((pieces, claim)) = answer.arrival.take_all() else { return };
-                (Some(claim), Body::new(total, start, pieces))
+                let body = match &pieces[..] {
+                    [_] => Body::of_blocks(total, start, pieces),
+                    _ => Body::new(total, start, pieces),
+                };
+                (Some(claim), body)
             }
             Keeping::OnDisk(spill) => (None, Body::on_disk(total, spill.chunks().clone())),
         };

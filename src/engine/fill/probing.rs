@@ -1,6 +1,7 @@
 //! A fetch that is not for keeping: what would become of the origin's answer, known by its head.
 
 use super::{Task, Told, ToldOrNot};
+use crate::rules::cache_control::Directives;
 use crate::rules::storing::{Refusal, Terms};
 use crate::upstream::{Asking, Fault};
 use crate::wire::Framing;
@@ -48,7 +49,8 @@ impl Task {
         let Told { response, received, connection } = told;
         way.is_over(&connection.to);
         drop(connection);
-        let mut terms = self.judged(&response, received);
+        let directives = Directives::of_response(&response.fields);
+        let mut terms = self.judged(&response, &directives, received);
         if let (Ok(_), Framing::Length(length)) = (&terms, response.framing)
             && !self.has_room(length)
         {

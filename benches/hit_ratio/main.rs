@@ -104,13 +104,7 @@ fn replay(
 }
 
 /// Adds what each policy of the simulator hits.
-fn simulate(
-    python: &Path,
-    trace: &Path,
-    filling: usize,
-    rows: &mut [Row],
-    version: &mut String,
-) {
+fn simulate(python: &Path, trace: &Path, filling: usize, rows: &mut [Row], version: &mut String) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/hit_ratio/policies.py");
     let mut command = Command::new(python);
     command.arg(script).arg(trace).arg(filling.to_string());

@@ -71,7 +71,8 @@ fn table(text: &mut String, title: &str, rows: &[Row], of: fn(&Ratio) -> f64) {
     let _ = writeln!(text, "| requests | size | {} |", names.join(" | "));
     let _ = writeln!(text, "|---|---|{}", "---|".repeat(names.len()));
     let mut line = |first: &str, size: &str, values: &dyn Fn(&str) -> Option<f64>| {
-        let cell = |who: &&str| values(who).map_or(String::new(), |value| format!("{:.1}", value * 100.0));
+        let cell =
+            |who: &&str| values(who).map_or(String::new(), |value| format!("{:.1}", value * 100.0));
         let cells: Vec<String> = names.iter().map(cell).collect();
         let _ = writeln!(text, "| {first} | {size} | {} |", cells.join(" | "));
     };
@@ -104,5 +105,8 @@ fn goals(text: &mut String, rows: &[Row]) {
         }
     }
     let writes = rows.iter().map(|row| row.writes).fold(0.0, f64::max) * 100.0;
-    let _ = writeln!(text, "\nThe disk tier was written to at most {writes:.1} times for 100 requests.");
+    let _ = writeln!(
+        text,
+        "\nThe disk tier was written to at most {writes:.1} times for 100 requests."
+    );
 }

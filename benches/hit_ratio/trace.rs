@@ -130,7 +130,8 @@ impl Kind {
         if self.has_equal_sizes {
             return EQUAL_BYTES;
         }
-        let mut random = fastrand::Rng::with_seed(seed ^ object.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut random =
+            fastrand::Rng::with_seed(seed ^ object.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let radius = (-2.0 * (1.0 - random.f64()).ln()).sqrt();
         let normal = radius * (std::f64::consts::TAU * random.f64()).cos();
         (MEDIAN_BYTES * (SIGMA * normal).exp()).clamp(BYTES_MIN, BYTES_MAX) as u32
@@ -191,7 +192,8 @@ impl<'a> Source<'a> {
     /// Some become popular that were not, and the other way round.
     fn change(&mut self) {
         for _ in 0..PAIRS {
-            let (one, other) = (self.random.usize(..self.ranked.len()), self.random.usize(..self.ranked.len()));
+            let (one, other) =
+                (self.random.usize(..self.ranked.len()), self.random.usize(..self.ranked.len()));
             self.ranked.swap(one, other);
         }
     }

@@ -4,20 +4,20 @@
 use crate::contestants::Who;
 use crate::report::thousands;
 use crate::rows::Beside;
-use crate::seen::{Measured, Seen};
+use crate::seen::{Measured, Seen, Verdict, ratio};
 use crate::table::median;
 use std::fmt::Write as _;
 
 const COLUMNS: usize = 2;
-const PANEL_WIDTH: usize = 470;
+const PANEL_WIDTH: usize = 480;
 const MARGIN: usize = 24;
 const GAP: usize = 28;
 const HEADER: usize = 84;
-const TITLE: usize = 40;
+const TITLE: usize = 58;
 const BAR: usize = 20;
-const NAME_WIDTH: usize = 122;
+const NAME_WIDTH: usize = 150;
 /// For a bar as long as the longest of its panel.
-const BAR_WIDTH: f64 = 236.0;
+const BAR_WIDTH: f64 = 190.0;
 
 /// Light as it comes, dark where that is preferred: the ground is drawn, too.
 const STYLE: &str = "
@@ -25,13 +25,13 @@ const STYLE: &str = "
   .ground { fill: #ffffff } .panel { fill: #f6f8fa }
   text { font: 12px system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #1f2328 }
   .headline { font-size: 19px; font-weight: 600 } .title { font-size: 13px; font-weight: 600 }
-  .quiet { fill: #59636e } .strong { font-weight: 600 } .missed { fill: #bc4c00 } .met { fill: #1a7f37 }
+  .quiet, .quiet text { fill: #59636e } .strong, .strong text { font-weight: 600 } .missed { fill: #bc4c00 } .met { fill: #1a7f37 }
   .brim { fill: #0969da } .peer { fill: #9aa4af } .bare { fill: none; stroke: #59636e; stroke-dasharray: 3 2 }
-  .with-logs { opacity: .5 } .best { stroke: #59636e; stroke-dasharray: 2 3 }
+  .with-logs { opacity: .55 } .reference { fill: none; stroke: #59636e; stroke-dasharray: 2 3 }
   @media (prefers-color-scheme: dark) {
     .ground { fill: #0d1117 } .panel { fill: #161b22 } text { fill: #e6edf3 }
-    .quiet { fill: #9198a1 } .missed { fill: #f0883e } .met { fill: #3fb950 }
-    .brim { fill: #4493f8 } .peer { fill: #656d76 } .bare, .best { stroke: #9198a1 }
+    .quiet, .quiet text { fill: #9198a1 } .missed { fill: #f0883e } .met { fill: #3fb950 }
+    .brim { fill: #4493f8 } .peer { fill: #656d76 } .bare, .reference { stroke: #9198a1 }
   }
 ";
 
@@ -56,8 +56,8 @@ pub(crate) fn svg(measured: &[Measured]) -> String {
          role=\"img\" aria-label=\"Answers per second of Brim and of its peers\">\n<style>{STYLE}</style>\n\
          <rect class=\"ground\" width=\"{width}\" height=\"{height}\"/>\n\
          <text class=\"headline\" x=\"{MARGIN}\" y=\"38\">Answers per second, one processor each</text>\n\
-         <text class=\"quiet\" x=\"{MARGIN}\" y=\"60\">Medians of rounds that take turns; the ratio is to the best peer \
-         of the panel (dotted line). Narrow bars: with access logs.</text>\n{body}</svg>\n"
+         <text class=\"quiet\" x=\"{MARGIN}\" y=\"60\">Medians of rounds that take turns. The number behind them is the ratio to whom the goal is beside \
+         (dotted line). Narrow bars: with access logs.</text>\n{body}</svg>\n"
     )
 }
 
@@ -87,93 +87,105 @@ impl Panel<'_> {
         self.without.or(self.with).expect("a panel of something that was measured")
     }
 
-    fn bars(&self) -> usize {
-        self.first().seen.len()
-    }
-
     fn height(&self) -> usize {
-        TITLE + self.bars() * BAR + 14
+        TITLE + self.first().seen.len() * BAR + 12
     }
 
     fn draw(&self, body: &mut String, height: usize) {
         let first = self.first();
+        let title = escaped(first.row.title);
         let _ = writeln!(
             body,
-            "<rect class=\"panel\" width=\"{PANEL_WIDTH}\" height=\"{height}\" rx=\"8\"/>"
+            "<rect class=\"panel\" width=\"{PANEL_WIDTH}\" height=\"{height}\" rx=\"8\"/>\n\
+             <text class=\"title\" x=\"14\" y=\"24\">{title}</text>"
         );
-        let _ = writeln!(
-            body,
-            "<text class=\"title\" x=\"14\" y=\"24\">{}</text>",
-            escaped(first.row.title)
-        );
-        self.draw_goal(body);
+        self.draw_goals(body);
         let both = [self.without, self.with];
         let rates = both.iter().flatten().flat_map(|measured| &measured.seen).map(rate);
-        let longest = rates.fold(f64::MIN_POSITIVE, f64::max);
+        let scale = BAR_WIDTH / rates.fold(f64::MIN_POSITIVE, f64::max);
+        let reference = reference(first);
+        if let Some(reference) = reference {
+            let x = NAME_WIDTH as f64 + rate(reference) * scale;
+            let (from, to) = (TITLE - 3, TITLE + first.seen.len() * BAR);
+            let _ = writeln!(body, "<path class=\"reference\" d=\"M{x:.1} {from}V{to}\"/>");
+        }
         for (position, seen) in first.seen.iter().enumerate() {
-            let top = TITLE + position * BAR;
-            self.draw_bar(body, seen, top, BAR_WIDTH / longest);
-        }
-        let peers: Vec<Who> =
-            first.seen.iter().map(|seen| seen.who).filter(|who| who.is_peer()).collect();
-        if let Some(best) = first.best_of(&peers) {
-            let x = NAME_WIDTH as f64 + rate(best) * BAR_WIDTH / longest;
-            let (from, to) = (TITLE - 3, TITLE + self.bars() * BAR);
-            let _ = writeln!(body, "<path class=\"best\" d=\"M{x:.1} {from}V{to}\"/>");
+            self.draw_bar(body, seen, reference, TITLE + position * BAR, scale);
         }
     }
 
-    /// The first goal, which is the one beside peers.
-    fn draw_goal(&self, body: &mut String) {
-        let first = self.first();
-        let verdicts = first.verdicts();
-        let Some(verdict) = verdicts.iter().find(|v| matches!(v.goal.beside, Beside::BestOf(_)))
-        else {
-            return;
-        };
-        let (class, word) = if verdict.is_met() { ("met", "met") } else { ("missed", "MISSED") };
-        let _ = writeln!(
-            body,
-            "<text class=\"{class} strong\" x=\"{}\" y=\"24\" text-anchor=\"end\">{:.2} x, goal {:.2}: {word}</text>",
-            PANEL_WIDTH - 14,
-            verdict.ratio,
-            verdict.goal.limit
-        );
+    /// What became of the goal beside peers, without access logs and with them.
+    fn draw_goals(&self, body: &mut String) {
+        let both = [(self.without, "logs off"), (self.with, "logs on")];
+        let mut x = 14;
+        for (measured, logs) in both {
+            let Some(verdict) = measured.and_then(goal_beside_peers) else { continue };
+            let (class, word) =
+                if verdict.is_met() { ("met", "met") } else { ("missed", "MISSED") };
+            let (ratio, limit) = (verdict.ratio, verdict.goal.limit);
+            let beside = escaped(verdict.beside.name());
+            let _ = writeln!(
+                body,
+                "<text class=\"{class}\" x=\"{x}\" y=\"43\">{logs}: {ratio:.2} x {beside}, goal {limit:.2}: \
+                 <tspan class=\"strong\">{word}</tspan></text>"
+            );
+            x += PANEL_WIDTH / 2;
+        }
     }
 
-    fn draw_bar(&self, body: &mut String, seen: &Seen, top: usize, scale: f64) {
+    fn draw_bar(
+        &self,
+        body: &mut String,
+        seen: &Seen,
+        reference: Option<&Seen>,
+        top: usize,
+        scale: f64,
+    ) {
         let (class, weight) = match seen.who {
             who if who.is_brim() => ("brim", "strong"),
             Who::Bare => ("bare", "quiet"),
             _ => ("peer", ""),
         };
-        let text = top + 13;
-        let _ = writeln!(
-            body,
-            "<text class=\"{weight}\" x=\"{}\" y=\"{text}\" text-anchor=\"end\">{}</text>",
-            NAME_WIDTH - 8,
-            escaped(seen.who.name())
-        );
         let with = self.with.filter(|_| self.without.is_some());
         let with = with.and_then(|with| with.seen.iter().find(|other| other.who == seen.who));
-        let thickness = if with.is_some() { 9 } else { 14 };
-        let length = rate(seen) * scale;
-        let bar = |class: &str, top: usize, length: f64, thickness: usize| {
-            format!(
-                "<rect class=\"{class}\" x=\"{NAME_WIDTH}\" y=\"{top}\" width=\"{length:.1}\" height=\"{thickness}\" rx=\"2\"/>\n"
-            )
+        let mut bar = |class: &str, top: usize, rate: f64, thickness: usize| {
+            let length = rate * scale;
+            let _ = writeln!(
+                body,
+                "<rect class=\"{class}\" x=\"{NAME_WIDTH}\" y=\"{top}\" width=\"{length:.1}\" \
+                 height=\"{thickness}\" rx=\"2\"/>"
+            );
         };
-        *body += &bar(class, top + 2, length, thickness);
+        bar(class, top + 2, rate(seen), if with.is_some() { 9 } else { 14 });
         if let Some(with) = with {
-            *body += &bar(&format!("{class} with-logs"), top + 12, rate(with) * scale, 4);
+            bar(&format!("{class} with-logs"), top + 13, rate(with), 4);
         }
-        let x = NAME_WIDTH as f64 + length.max(with.map_or(0.0, |with| rate(with) * scale)) + 6.0;
+        let y = top + 13;
+        let of_reference = reference.map_or(f64::NAN, |other| ratio(&seen.rates, &other.rates));
         let _ = writeln!(
             body,
-            "<text class=\"{weight}\" x=\"{x:.1}\" y=\"{text}\">{}/s</text>",
-            thousands(rate(seen))
+            "<g class=\"{weight}\" text-anchor=\"end\"><text x=\"{}\" y=\"{y}\">{}</text>\
+             <text x=\"{}\" y=\"{y}\">{}/s</text><text x=\"{}\" y=\"{y}\">{of_reference:.2}</text></g>",
+            NAME_WIDTH - 8,
+            escaped(seen.who.name()),
+            PANEL_WIDTH - 58,
+            thousands(rate(seen)),
+            PANEL_WIDTH - 14,
         );
     }
+}
+
+fn goal_beside_peers(measured: &Measured) -> Option<Verdict> {
+    let is_beside_peers = |verdict: &Verdict| {
+        matches!(verdict.goal.beside, Beside::BestOf(_)) && verdict.beside.is_peer()
+    };
+    measured.verdicts().into_iter().find(is_beside_peers)
+}
+
+/// Whom the goal is beside.
+fn reference(measured: &Measured) -> Option<&Seen> {
+    let beside = goal_beside_peers(measured)?.beside;
+    measured.seen.iter().find(|seen| seen.who == beside)
 }
 
 fn rate(seen: &Seen) -> f64 {

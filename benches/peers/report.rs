@@ -57,10 +57,9 @@ fn markdown(options: &Options, trial: &Trial, measured: &[Measured]) -> String {
 fn setting(options: &Options, trial: &Trial) -> String {
     let today = jiff::Zoned::now().strftime("%-d %B %Y").to_string();
     let kernel = read_line("/proc/sys/kernel/osrelease");
-    let (processor, count) = (processor_model(), std::thread::available_parallelism());
-    let count = count.map_or(0, usize::from);
+    let (model, count) = processors();
     let mut text = format!(
-        "{today}; Linux {kernel}; {processor}, {count} processors of them here. One thread and one processor for each \
+        "{today}; Linux {kernel}; {count} processors, {model}. One thread and one processor for each \
          contestant, another processor for the load and the origin. {rounds} rounds of {time} s each, in which all take \
          turns; who is not measured is stopped. Hits: the origin is not asked while they are measured. With access \
          logs: buffered, everybody the combined format (HAProxy: its own, over a ring to a reader on the processor of the load; \
@@ -174,9 +173,13 @@ fn read_line(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }
 
-fn processor_model() -> String {
+/// Their model, and how many there are, whichever of them this process may use.
+fn processors() -> (String, usize) {
     let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = told.lines().find_map(|line| line.strip_prefix("model name"));
-    let model = model.and_then(|rest| rest.split_once(':')).map(|(_, model)| model.trim());
-    model.unwrap_or(std::env::consts::ARCH).to_owned()
+    let values = told.lines().filter_map(|line| line.split_once(':'));
+    let named = |wanted: &'static str| {
+        values.clone().filter(move |(name, _)| name.trim() == wanted).map(|(_, value)| value.trim())
+    };
+    let model = named("model name").next().unwrap_or(std::env::consts::ARCH).to_owned();
+    (model, named("processor").count())
 }

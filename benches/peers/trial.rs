@@ -13,11 +13,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
 /// How often everything is asked for until nobody has to ask the origin.
 const PASSES_MAX: usize = 12;
-/// Twice is not enough where being asked for twice lets something in, and then it has to be there.
-const PASSES_MIN: usize = 2;
+/// Clients that ask for everything together.
+const WARMING_CLIENTS: u64 = 8;
 
 pub(crate) struct Trial<'a> {
     options: &'a Options,
@@ -144,13 +145,13 @@ impl<'a> Trial<'a> {
     /// Asks for everything until the origin is not asked any more.
     async fn warm(&self, row: &Row, contestant: &Contestant) -> io::Result<()> {
         let target = Target { address: contestant.plain, kind: Kind::Kept, size: row.size };
-        for pass in 0..PASSES_MAX {
+        for _ in 0..PASSES_MAX {
             let before = self.origin.requests();
             match row.way {
-                Way::Plain => of_task(load::ask_again(target, 0..row.wanted.objects())).await?,
+                Way::Plain => of_task(ask_for_all(target, row.wanted.objects())).await?,
                 _ => drop(self.ask(row, contestant, path_of(row, 0)).await?),
             }
-            if pass >= PASSES_MIN && self.origin.requests() == before {
+            if self.origin.requests() == before {
                 return Ok(());
             }
         }
@@ -284,6 +285,16 @@ async fn found(contestant: &Contestant) -> Option<(f64, f64)> {
         }
     }
     Some(hits)
+}
+
+/// Each once.
+async fn ask_for_all(target: Target, objects: u64) {
+    let share = objects.div_ceil(WARMING_CLIENTS);
+    let mut clients = JoinSet::new();
+    for from in (0..objects).step_by(usize::try_from(share).unwrap_or(1)) {
+        clients.spawn(load::ask_again(target, from..objects.min(from + share)));
+    }
+    clients.join_all().await;
 }
 
 /// Its clients panic where an answer is not what it should be: that ends only this.

@@ -1,13 +1,14 @@
 //! HTTP/2 from clients: each connection carries many requests at one time, each of which is answered
 //! as one over HTTP/1.1 would be.
 //!
-//! `connection` keeps one connection going and starts its requests, each in a task of its own, so
-//! that what goes wrong with one is no matter for the others; `stream` is one request and its
-//! answer, `watch` looks at the frames that come and at the time that they take, and `outbox` at what
-//! has not left yet.
+//! `connection` keeps one connection going and answers its requests: at once, or in a task of its own
+//! for each that has to wait, so that what goes wrong with one is no matter for the others; `stream` is
+//! one request and its answer, `watch` looks at the frames that come and at the time that they take,
+//! `outbox` at what has not left yet, and `socket` lets answers leave together.
 
 mod connection;
 mod outbox;
+mod socket;
 mod stream;
 mod watch;
 

@@ -1,10 +1,21 @@
-//! The memory tier: values by key, bounded by the bytes that they really cost, the less useful
-//! ones evicted first.
+//! The memory tier: values by key, bounded by the bytes that they really cost. What has to go for
+//! others is, of some that are drawn by lot, the one that is least worth its place; a new value that would
+//! itself be that does not come in.
+//!
+//! A hit reads one table under a lock that hits share, and notes that the value was asked for;
+//! nothing is put in order, and of what is asked for all the time nothing is written.
 
-use moka::notification::RemovalCause;
-use moka::sync::Cache;
-use std::hash::RandomState;
-use std::sync::Arc;
+mod ghost;
+mod heat;
+#[cfg(test)]
+mod tests;
+
+use ghost::Ghost;
+use heat::{Clock, Heat};
+use indexmap::{Equivalent, IndexMap};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Something that knows what it costs.
 pub trait Weighed: Send + Sync + 'static {
@@ -12,71 +23,316 @@ pub trait Weighed: Send + Sync + 'static {
     fn weight(&self) -> usize;
 }
 
-/// What the tier itself needs for an entry: nodes, hash table slot, frequency sketch.
-const ENTRY_BYTES: usize = 320;
+/// What the tier itself needs for an entry: a row and a slot of a table that is half full, two
+/// allocations, counters.
+const ENTRY_BYTES: usize = 192;
+const SHARDS: usize = 64;
+/// Entries that are drawn when one has to go.
+const DRAWN: usize = 16;
+/// At most so many of them from one shard.
+const DRAWN_OF_SHARD: usize = 2;
+/// More than are needed to draw one that has to go.
+const LOTS: u64 = 256;
 
 /// The tier.
 pub struct Memory<V> {
-    cache: Cache<Arc<[u8]>, Arc<V>, RandomState>,
+    shards: Box<[Shard<V>]>,
+    hasher: RandomState,
+    /// What may be kept, and what is, or is about to be.
+    bytes_max: u64,
+    bytes: AtomicU64,
+    entries: AtomicU64,
+    clock: Clock,
+    ghost: Ghost,
+    /// For drawing lots.
+    lots: AtomicU64,
+    gone: Box<dyn Fn(&V, bool) + Send + Sync>,
+}
+
+/// Aligned so that no two share what processors exchange.
+#[repr(align(128))]
+struct Shard<V>(RwLock<Table<V>>);
+
+type Table<V> = IndexMap<Key, Entry<V>, BuildHasherDefault<Given>>;
+
+struct Entry<V> {
+    value: Arc<V>,
+    weight: u64,
+    heat: AtomicU64,
+}
+
+struct Key {
+    hash: u64,
+    bytes: Box<[u8]>,
+}
+
+/// The same, of somebody who looks.
+struct Sought<'k> {
+    hash: u64,
+    bytes: &'k [u8],
+}
+
+/// An entry that may have to go.
+struct Candidate<V> {
+    shard: usize,
+    /// In the shard, when it was drawn.
+    at: usize,
+    value: Arc<V>,
+    worth: u64,
 }
 
 impl<V: Weighed> Memory<V> {
     /// Room for this many bytes. `gone` is called for each value that is here no more and has no
     /// other in its place, with whether it had to go for others.
     pub fn new(bytes_max: u64, gone: impl Fn(&V, bool) + Send + Sync + 'static) -> Self {
-        let weigh = |key: &Arc<[u8]>, value: &Arc<V>| {
-            u32::try_from(ENTRY_BYTES + key.len() + value.weight()).unwrap_or(u32::MAX)
-        };
-        let cache = Cache::builder()
-            .max_capacity(bytes_max)
-            .weigher(weigh)
-            .eviction_listener(move |_, value, cause| {
-                if cause != RemovalCause::Replaced {
-                    gone(&value, cause == RemovalCause::Size);
-                }
-            })
-            .build_with_hasher(RandomState::new());
-        Self { cache }
+        let (hasher, ghost) = (RandomState::new(), Ghost::new(bytes_max));
+        Self {
+            shards: (0..SHARDS).map(|_| Shard(RwLock::default())).collect(),
+            bytes_max: bytes_max.saturating_sub(ghost.weight()),
+            bytes: AtomicU64::new(0),
+            entries: AtomicU64::new(0),
+            clock: Clock::new(),
+            ghost,
+            lots: AtomicU64::new(hasher.hash_one(0)),
+            gone: Box::new(gone),
+            hasher,
+        }
     }
 
     /// The value of a key, if it is there.
     pub fn get(&self, key: &[u8]) -> Option<Arc<V>> {
-        self.cache.get(key)
+        let sought = self.sought(key);
+        let table = self.shard(sought.hash).read();
+        let entry = table.get(&sought)?;
+        let before = Heat(entry.heat.load(Ordering::Relaxed));
+        let heat = before.warmed(self.clock.now());
+        // What is very hot gets no hotter. A request that is lost here to another one is no loss.
+        if heat != before {
+            entry.heat.store(heat.0, Ordering::Relaxed);
+        }
+        Some(entry.value.clone())
     }
 
-    /// Puts a value in the place of the one before.
+    /// Puts a value in the place of the one before. If others are wanted more, there is none
+    /// afterwards.
     pub fn insert(&self, key: &[u8], value: Arc<V>) {
-        self.cache.insert(key.into(), value);
-        // Left to itself the cache takes in hundreds of values before it evicts any.
-        self.cache.run_pending_tasks();
+        let sought = self.sought(key);
+        let weight = (ENTRY_BYTES + key.len() + value.weight()) as u64;
+        self.clock.tick(self.entries());
+        let now = self.clock.now();
+        let replaced = self.shard(sought.hash).read().get(&sought).map(Entry::heat);
+        let before = replaced.or_else(|| self.ghost.heat(sought.hash));
+        let heat = before.map_or(now, |before| before.warmed(now));
+        // What it replaces was let in.
+        let worth = if replaced.is_some() { u64::MAX } else { heat.worth(weight) };
+        if !self.make_room(&sought, weight, worth) {
+            self.ghost.note(sought.hash, heat);
+            drop(self.take(&sought));
+            (self.gone)(&value, true);
+            return;
+        }
+        let key = Key { hash: sought.hash, bytes: key.into() };
+        let entry = Entry { value, weight, heat: AtomicU64::new(heat.0) };
+        let old = self.shard(sought.hash).write().insert(key, entry);
+        match old {
+            Some(old) => self.bytes.fetch_sub(old.weight, Ordering::Relaxed),
+            None => self.entries.fetch_add(1, Ordering::Relaxed),
+        };
     }
 
     /// Forgets a key. Whether there was a value.
     pub fn remove(&self, key: &[u8]) -> bool {
-        self.cache.remove(key).is_some()
+        let taken = self.take(&self.sought(key));
+        taken.iter().for_each(|entry| (self.gone)(&entry.value, false));
+        taken.is_some()
     }
 
     /// Shows every entry that is there at this moment, as long as `see` wants more.
     pub fn each(&self, mut see: impl FnMut(&[u8], Arc<V>) -> bool) {
-        for (key, value) in &self.cache {
-            if !see(&key, value) {
-                return;
+        for shard in &self.shards {
+            // Whoever sees them may ask for others.
+            let entries: Vec<(Box<[u8]>, Arc<V>)> = (shard.read().iter())
+                .map(|(key, entry)| (key.bytes.clone(), entry.value.clone()))
+                .collect();
+            for (key, value) in entries {
+                if !see(&key, value) {
+                    return;
+                }
             }
         }
     }
 
     /// Whether there is a value; this is no use of it.
     pub fn has(&self, key: &[u8]) -> bool {
-        self.cache.contains_key(key)
+        let sought = self.sought(key);
+        self.shard(sought.hash).read().contains_key(&sought)
     }
 
     /// What is kept at the moment.
     pub fn bytes(&self) -> u64 {
-        self.cache.weighted_size()
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// How many keys are.
     pub fn entries(&self) -> u64 {
-        self.cache.entry_count()
+        self.entries.load(Ordering::Relaxed)
     }
+
+    fn sought<'k>(&self, key: &'k [u8]) -> Sought<'k> {
+        Sought { hash: self.hasher.hash_one(key), bytes: key }
+    }
+
+    /// Not by the bits that tables and the ghost look at first.
+    fn shard(&self, hash: u64) -> &Shard<V> {
+        &self.shards[(hash >> 48) as usize % SHARDS]
+    }
+
+    fn take(&self, sought: &Sought<'_>) -> Option<Entry<V>> {
+        let taken = self.shard(sought.hash).write().swap_remove(sought);
+        self.note_taken(taken.as_ref());
+        taken
+    }
+
+    fn note_taken(&self, taken: Option<&Entry<V>>) {
+        if let Some(entry) = taken {
+            self.bytes.fetch_sub(entry.weight, Ordering::Relaxed);
+            self.entries.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes so many bytes for a key, which others have to go for that are not wanted more: never
+    /// more than there is room for, not even for a moment. Whether it was possible.
+    fn make_room(&self, sought: &Sought<'_>, weight: u64, worth: u64) -> bool {
+        let with_it = |bytes: u64| bytes.checked_add(weight).filter(|sum| *sum <= self.bytes_max);
+        while self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with_it).is_err() {
+            if weight > self.bytes_max {
+                return false;
+            }
+            match self.draw(sought) {
+                Some(candidate) if candidate.worth <= worth => self.evict(&candidate),
+                Some(_) => return false,
+                // There is nothing but what it is to replace, and what comes at the same time.
+                None if self.take(sought).is_some() => {}
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Of some entries, the one that is least worth its place.
+    fn draw(&self, but: &Sought<'_>) -> Option<Candidate<V>> {
+        let mut lots = self.lots.fetch_add(LOTS, Ordering::Relaxed);
+        let mut lot = |of: usize| {
+            lots = lots.wrapping_add(1);
+            scattered(lots) as usize % of
+        };
+        let (first, mut drawn, mut least) = (lot(SHARDS), 0, None::<Candidate<V>>);
+        for shard in (0..SHARDS).map(|number| (first + number) % SHARDS) {
+            let table = self.shards[shard].read();
+            for _ in 0..DRAWN_OF_SHARD.min(table.len()) {
+                let at = lot(table.len());
+                let Some((_, entry)) = table.get_index(at).filter(|(key, _)| !but.is(key)) else {
+                    continue;
+                };
+                drawn += 1;
+                let worth = entry.heat().worth(entry.weight);
+                if least.as_ref().is_none_or(|least| worth < least.worth) {
+                    least = Some(Candidate { shard, at, value: entry.value.clone(), worth });
+                }
+            }
+            if drawn >= DRAWN {
+                break;
+            }
+        }
+        least
+    }
+
+    /// Takes it away, unless somebody has, or has changed its place: then others are drawn.
+    fn evict(&self, candidate: &Candidate<V>) {
+        let Candidate { shard, at, value, .. } = candidate;
+        let taken = {
+            let mut table = self.shards[*shard].write();
+            let there = table.get_index(*at).filter(|(_, entry)| Arc::ptr_eq(&entry.value, value));
+            there.is_some().then(|| table.swap_remove_index(*at)).flatten()
+        };
+        let Some((key, entry)) = taken else { return };
+        self.note_taken(Some(&entry));
+        self.ghost.note(key.hash, entry.heat());
+        (self.gone)(&entry.value, true);
+    }
+}
+
+impl<V> Shard<V> {
+    fn read(&self) -> RwLockReadGuard<'_, Table<V>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table<V>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<V> Entry<V> {
+    fn heat(&self) -> Heat {
+        Heat(self.heat.load(Ordering::Relaxed))
+    }
+}
+
+impl Sought<'_> {
+    fn is(&self, key: &Key) -> bool {
+        key.hash == self.hash && *key.bytes == *self.bytes
+    }
+}
+
+impl Equivalent<Key> for Sought<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.is(key)
+    }
+}
+
+impl Hash for Sought<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        Sought { hash: self.hash, bytes: &self.bytes }.is(other)
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// Keys bring their own hash.
+#[derive(Default)]
+struct Given(u64);
+
+impl Hasher for Given {
+    fn write(&mut self, bytes: &[u8]) {
+        // Nothing but whole hashes comes.
+        bytes.iter().for_each(|byte| self.0 = self.0 << 8 | u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Numbers that follow each other, far apart (the finish of splitmix64).
+fn scattered(number: u64) -> u64 {
+    let number = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }

@@ -18,6 +18,9 @@ use std::mem::MaybeUninit;
 /// Secrets that tables which outlive the request are not to hold (RFC 7541, section 7.1).
 const SECRET: [&str; 2] = ["authorization", "cookie"];
 
+/// Room for as many fields as most answers have.
+const FIELDS_USUAL: usize = 12;
+
 /// A request's head, as it was written for HTTP/1.1. `None` where it cannot be said in HTTP/2.
 pub fn say_request(head: &[u8], is_tls: bool) -> Option<Request<()>> {
     let mut lines = [const { MaybeUninit::uninit() }; FIELDS_CEILING];
@@ -173,22 +176,22 @@ fn host<'a>(uri: &'a Uri, fields: &'a HeaderMap) -> Result<&'a [u8], BadRequest>
 /// The head of an answer, as it was written for HTTP/1.1. `None` where it is none of ours.
 pub fn say_response(head: Vec<u8>) -> Option<Response<()>> {
     let bytes = Bytes::from(head);
-    let mut lines = memchr::memmem::find_iter(&bytes, b"\r\n");
-    let mut from = lines.next()? + 2;
-    let status = StatusCode::from_bytes(bytes.get(9..12)?).ok()?;
+    let mut from = memchr::memchr(b'\n', &bytes)? + 1;
     let mut response = Response::new(());
-    *response.status_mut() = status;
-    let fields = response.headers_mut();
-    for end in lines {
-        let line = &bytes[from..end];
-        let Some(colon) = memchr::memmem::find(line, b": ") else { break };
+    *response.status_mut() = StatusCode::from_bytes(bytes.get(9..12)?).ok()?;
+    let mut fields = HeaderMap::with_capacity(FIELDS_USUAL);
+    while let Some(len) = memchr::memchr(b'\n', &bytes[from..]) {
+        let line = bytes[from..from + len].strip_suffix(b"\r")?;
+        let Some(colon) = memchr::memchr(b':', line) else { break };
         let name = HeaderName::from_bytes(&line[..colon]).ok()?;
-        let value = bytes.slice(from + colon + 2..end);
         if !names::is_hop_by_hop(name.as_str()) || name == http::header::CONTENT_LENGTH {
-            fields.append(name, HeaderValue::from_maybe_shared(value).ok()?);
+            let value = line[colon + 1..].trim_ascii_start();
+            let value = HeaderValue::from_maybe_shared(bytes.slice_ref(value)).ok()?;
+            fields.append(name, value);
         }
-        from = end + 2;
+        from += len + 1;
     }
+    *response.headers_mut() = fields;
     Some(response)
 }
 

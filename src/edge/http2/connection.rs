@@ -2,6 +2,7 @@
 //! is asked on it for a while, or because the client is a nuisance.
 
 use super::outbox::Outbox;
+use super::socket::Socket;
 use super::stream::{self, Conversation};
 use super::watch::{OF_A_BAD_REQUEST, Watch, Watched};
 use crate::access_log::{Record, Sent};
@@ -17,9 +18,14 @@ use h2::{Reason, RecvStream};
 use http::Request;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
-use std::sync::Arc;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::coop;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -51,7 +57,8 @@ pub(in crate::edge) async fn serve(
     let limits = door.limits();
     let watch = Watch::new();
     let outbox = Outbox::new();
-    let watched = Watched::new(stream, read_before, watch.clone(), outbox.clone());
+    let socket = Arc::new(Mutex::new(Socket::new(stream, watch.clone(), outbox.clone())));
+    let watched = Watched::new(socket.clone(), read_before, watch.clone());
     let greeting = builder(&limits).handshake(watched);
     let connection = match timeout(limits.header_timeout, greeting).await {
         Ok(Ok(connection)) => connection,
@@ -60,14 +67,17 @@ pub(in crate::edge) async fn serve(
     };
     let tasks = limits.streams * TASKS_PER_STREAM;
     let driver = Driver {
-        door,
-        visitor,
+        conversation: Arc::new(Conversation {
+            door: door.clone(),
+            visitor,
+            watch,
+            outbox,
+            shutdown: shutdown.clone(),
+        }),
         limits,
-        watch,
-        outbox,
+        socket,
         tasks: Arc::new(Semaphore::new(tasks)),
         tasks_max: tasks,
-        shutdown: shutdown.clone(),
     };
     driver.run(connection, shutdown).await;
 }
@@ -95,20 +105,20 @@ fn list_bytes_max(limits: &Limits) -> usize {
     limits.head.head_bytes_max.saturating_mul(HEADS_TAKEN).saturating_add(of_fields)
 }
 
-struct Driver<'a> {
-    door: &'a Arc<Door>,
-    visitor: Visitor,
+struct Driver {
+    conversation: Arc<Conversation>,
     /// Those in force when the connection began: the client was told of some.
     limits: Limits,
-    watch: Arc<Watch>,
-    outbox: Arc<Outbox>,
+    socket: Arc<Mutex<Socket>>,
     tasks: Arc<Semaphore>,
     tasks_max: usize,
-    shutdown: ShutdownWatch,
 }
 
 /// A request and where its answer goes.
 type Asking = (Request<RecvStream>, SendResponse<Bytes>);
+
+/// An answer on its way. What goes wrong with it is no matter for the others.
+type Answering = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Why a connection is brought to its end.
 enum Enough {
@@ -129,134 +139,172 @@ enum Enough {
 /// where the last of them ended in a panic.
 struct Asked {
     place: Option<OwnedSemaphorePermit>,
-    watch: Arc<Watch>,
+    tasks: Arc<Semaphore>,
+    tasks_max: usize,
+    conversation: Arc<Conversation>,
     _running: TaskTrackerToken,
 }
 
 impl Drop for Asked {
     fn drop(&mut self) {
         self.place = None;
-        self.watch.news.notify_one();
+        if self.tasks.available_permits() == self.tasks_max {
+            self.conversation.watch.news.notify_one();
+        }
     }
 }
 
-impl Driver<'_> {
+impl Driver {
     async fn run(self, mut connection: Http2, shutdown: &mut ShutdownWatch) {
-        let (mut unused_since, unused_max) = (None, self.limits.idle_timeout);
-        let mut enough = loop {
-            tokio::select! {
-                next = self.next(&mut connection, &mut unused_since, unused_max) => match next {
-                    Ok((request, respond)) => self.start(request, respond),
-                    Err(enough) => break enough,
-                },
-                _ = shutdown.wait_for(|down| *down) => break Enough::Farewell,
-            }
+        let unused_max = self.limits.idle_timeout;
+        let mut enough = tokio::select! {
+            enough = self.converse(&mut connection, unused_max, None) => enough,
+            _ = shutdown.wait_for(|down| *down) => Enough::Farewell,
         };
         if let Enough::Unused(why) = enough {
             if why == Closed::Crowded {
-                self.watch.hurries();
+                self.watch().hurries();
             }
-            self.door.metrics.connection_closed(why);
+            self.door().metrics.connection_closed(why);
         }
         if let Enough::Farewell | Enough::Unused(_) = enough {
-            enough = self.finish(&mut connection).await;
+            // What was asked before the client knew that it is to go is answered.
+            connection.graceful_shutdown();
+            let farewell = self.watch().farewell();
+            let until = Instant::now() + farewell;
+            enough = self.converse(&mut connection, farewell, Some(until)).await;
         }
         self.end(connection, enough).await;
     }
 
-    /// The next request, or why there is no other.
-    async fn next(
+    fn door(&self) -> &Arc<Door> {
+        &self.conversation.door
+    }
+
+    fn watch(&self) -> &Watch {
+        &self.conversation.watch
+    }
+
+    fn socket(&self) -> MutexGuard<'_, Socket> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers what is asked, until that is enough. What comes after `until` is declined.
+    async fn converse(
         &self,
         connection: &mut Http2,
-        unused_since: &mut Option<Instant>,
         unused_max: Duration,
-    ) -> Result<Asking, Enough> {
+        until: Option<Instant>,
+    ) -> Enough {
         // Where others need the place.
-        let mut seat = None;
+        let (mut seat, mut unused_since) = (None, None);
         loop {
-            let news = self.watch.news.notified();
+            let news = self.watch().news.notified();
             let is_unused = self.tasks.available_permits() == self.tasks_max;
-            *unused_since = is_unused.then(|| unused_since.unwrap_or_else(Instant::now));
-            if let Some(flood) = self.watch.flood() {
-                return Err(Enough::Flood(flood));
+            unused_since = is_unused.then(|| unused_since.unwrap_or_else(Instant::now));
+            if let Some(flood) = self.watch().flood() {
+                return Enough::Flood(flood);
             }
             if !is_unused {
                 seat = None;
             }
-            let (head_since, stalled_since) = self.watch.waits();
+            let (head_since, stalled_since) = self.watch().waits();
             tokio::select! {
-                accepted = connection.accept() => {
-                    return accepted.transpose().map_err(|error| Enough::Over(Some(error)))?
-                        .ok_or(Enough::Over(None));
-                }
+                turn = poll_fn(|context| self.turn(connection, until, context)) => match turn {
+                    Ok(()) => (seat, unused_since) = (None, None),
+                    Err(enough) => return enough,
+                },
                 () = news => {}
-                () = after(head_since, self.limits.header_timeout) => return Err(Enough::SlowHead),
-                () = after(stalled_since, self.limits.write_timeout) => return Err(Enough::Stalled),
-                () = after(*unused_since, unused_max) => {
-                    return Err(Enough::Unused(Closed::Idle));
+                () = after(head_since, self.limits.header_timeout) => return Enough::SlowHead,
+                () = after(stalled_since, self.limits.write_timeout) => return Enough::Stalled,
+                () = after(unused_since, unused_max) => return Enough::Unused(Closed::Idle),
+                () = after(unused_since, RESTS_AFTER), if seat.is_none() => {
+                    seat = Some(self.door().seats.take());
                 }
-                () = after(*unused_since, RESTS_AFTER), if seat.is_none() => {
-                    seat = Some(self.door.seats.take());
-                }
-                () = is_needed(&mut seat) => return Err(Enough::Unused(Closed::Crowded)),
+                () = is_needed(&mut seat) => return Enough::Unused(Closed::Crowded),
             }
         }
     }
 
-    fn start(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    /// Takes all requests that are there. Most answers are there at once: they leave together, and
+    /// only what has to wait for something becomes a task.
+    fn turn(
+        &self,
+        connection: &mut Http2,
+        until: Option<Instant>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Enough>> {
+        let (mut is_asked, mut answers) = (false, Vec::new());
+        self.socket().begin_turn();
+        let over = loop {
+            match pin!(connection.accept()).poll(context) {
+                Poll::Ready(Some(Ok(asking))) => answers.extend(self.start(asking, until)),
+                Poll::Ready(Some(Err(error))) => break Some(Enough::Over(Some(error))),
+                Poll::Ready(None) => break Some(Enough::Over(None)),
+                Poll::Pending => break None,
+            }
+            is_asked = true;
+            if let Some(flood) = self.watch().flood() {
+                break Some(Enough::Flood(flood));
+            }
+            // Other connections want their turn, too.
+            match coop::poll_proceed(context) {
+                Poll::Ready(progress) => progress.made_progress(),
+                Poll::Pending => break None,
+            }
+        };
+        self.socket().end_turn(context);
+        for answer in answers.into_iter().filter_map(unfinished) {
+            tokio::spawn(answer);
+        }
+        match over {
+            Some(enough) => Poll::Ready(Err(enough)),
+            None if is_asked => Poll::Ready(Ok(())),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Begins an answer. It comes back if there is anything left to do.
+    fn start(&self, asking: Asking, until: Option<Instant>) -> Option<Answering> {
+        let (request, respond) = asking;
+        if until.is_some_and(|until| Instant::now() >= until) {
+            self.decline(respond);
+            return None;
+        }
         let Ok(place) = self.tasks.clone().try_acquire_owned() else {
-            return self.decline(respond);
+            self.decline(respond);
+            return None;
         };
         let asked = Asked {
             place: Some(place),
-            watch: self.watch.clone(),
-            _running: self.door.running.token(),
+            tasks: self.tasks.clone(),
+            tasks_max: self.tasks_max,
+            conversation: self.conversation.clone(),
+            _running: self.door().running.token(),
         };
-        let conversation = Conversation {
-            door: self.door.clone(),
-            visitor: self.visitor.clone(),
-            watch: self.watch.clone(),
-            outbox: self.outbox.clone(),
-            shutdown: self.shutdown.clone(),
+        let answer = async move {
+            let asked = asked;
+            stream::answer(&asked.conversation, request, respond).await;
         };
-        tokio::spawn(async move {
-            let _asked = asked;
-            stream::answer(&conversation, request, respond).await;
-        });
+        unfinished(Box::pin(answer))
     }
 
     /// Nobody has looked at the request: it can be sent again elsewhere.
     fn decline(&self, mut respond: SendResponse<Bytes>) {
-        self.watch.costs(OF_A_BAD_REQUEST, Flood::Headers);
+        self.watch().costs(OF_A_BAD_REQUEST, Flood::Headers);
         respond.send_reset(Reason::REFUSED_STREAM);
     }
 
-    /// Answers what was asked before the client knew that it is to go.
-    async fn finish(&self, connection: &mut Http2) -> Enough {
-        connection.graceful_shutdown();
-        let (told_at, mut unused_since) = (Instant::now(), None);
-        let farewell = self.watch.farewell();
-        loop {
-            match self.next(connection, &mut unused_since, farewell).await {
-                Ok((request, respond)) if told_at.elapsed() < farewell => {
-                    self.start(request, respond);
-                }
-                Ok((_, respond)) => self.decline(respond),
-                Err(enough) => return enough,
-            }
-        }
-    }
-
     async fn end(&self, mut connection: Http2, enough: Enough) {
-        let metrics = &self.door.metrics;
+        let (metrics, peer) = (&self.door().metrics, self.conversation.visitor.peer);
         match enough {
             Enough::Flood(flood) => {
                 metrics.http2_flood(flood);
-                tracing::debug!(frames = flood.label(), peer = %self.visitor.peer, "a flood");
+                tracing::debug!(frames = flood.label(), %peer, "a flood");
             }
             Enough::Over(Some(error)) if is_for_a_flood(&error) => {
-                metrics.http2_flood(self.watch.suspect());
-                return tracing::debug!(%error, peer = %self.visitor.peer, "a flood");
+                metrics.http2_flood(self.watch().suspect());
+                return tracing::debug!(%error, %peer, "a flood");
             }
             Enough::SlowHead => self.note(Own::HeadTimeout),
             Enough::Stalled => return metrics.connection_closed(Closed::WriteTimeout),
@@ -265,13 +313,14 @@ impl Driver<'_> {
         connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         // Where the library has come to an end by itself, it says so again and again.
         let rest = async { while let Some(Ok(_)) = connection.accept().await {} };
-        let _ = timeout(self.watch.farewell(), rest).await;
+        let _ = timeout(self.watch().farewell(), rest).await;
     }
 
     /// A request that was not read to its end has its place in the log all the same.
     fn note(&self, own: Own) {
-        let edge = self.door.edge();
-        let mut recording = edge.log.begin(Record::new(SystemTime::now(), self.visitor.peer, None));
+        let edge = self.door().edge();
+        let mut recording =
+            edge.log.begin(Record::new(SystemTime::now(), self.conversation.visitor.peer, None));
         let version = Version::Http2;
         let to = Recipient {
             version,
@@ -285,6 +334,15 @@ impl Driver<'_> {
         recording.record.status = 0;
         recording.record.is_answered(Sent::default());
     }
+}
+
+/// Goes on with an answer as far as that is possible now. What is left of it has to be polled once more
+/// by whoever keeps it: nobody has been told of what it waits for.
+fn unfinished(mut answer: Answering) -> Option<Answering> {
+    let mut context = Context::from_waker(Waker::noop());
+    // What it held is dropped with it. Tasks survive their panics by themselves.
+    let poll = AssertUnwindSafe(|| answer.as_mut().poll(&mut context));
+    matches!(catch_unwind(poll), Ok(Poll::Pending)).then_some(answer)
 }
 
 async fn is_needed(seat: &mut Option<Seat<'_>>) {

@@ -3,7 +3,6 @@
 
 use crate::transport::Patience;
 use crate::wire::frames::{CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, Piece};
-use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +30,31 @@ pub(super) struct Outbox {
 struct Unsent {
     /// Nothing leaves any more.
     is_closed: bool,
-    by_stream: HashMap<u32, Answer>,
+    /// By the numbers of their streams, which grow.
+    answers: Vec<(u32, Answer)>,
+}
+
+impl Unsent {
+    fn place(&self, stream: u32) -> Result<usize, usize> {
+        self.answers.binary_search_by_key(&stream, |(stream, _)| *stream)
+    }
+
+    fn answer(&mut self, stream: u32) -> Option<&mut Answer> {
+        let place = self.place(stream).ok()?;
+        self.answers.get_mut(place).map(|(_, answer)| answer)
+    }
+
+    fn begin(&mut self, stream: u32) {
+        match self.place(stream) {
+            Ok(place) => self.answers[place].1 = Answer::default(),
+            Err(place) => self.answers.insert(place, (stream, Answer::default())),
+        }
+    }
+
+    fn end(&mut self, stream: u32) -> Option<Answer> {
+        let place = self.place(stream).ok()?;
+        Some(self.answers.remove(place).1)
+    }
 }
 
 #[derive(Default)]
@@ -57,7 +80,7 @@ impl Outbox {
 
     /// The answer on this stream.
     pub(super) fn share(self: &Arc<Self>, stream: u32) -> Share {
-        self.lock().by_stream.insert(stream, Answer::default());
+        self.lock().begin(stream);
         Share { outbox: self.clone(), stream }
     }
 
@@ -66,7 +89,7 @@ impl Outbox {
         self.room.close();
         let mut unsent = self.lock();
         unsent.is_closed = true;
-        for answer in unsent.by_stream.values_mut() {
+        for (_, answer) in &mut unsent.answers {
             if let Some(waker) = answer.waiting.take() {
                 waker.wake();
             }
@@ -88,7 +111,7 @@ impl Share {
         // Whoever hands something over hears that the connection is closed.
         if let Ok(room) = self.wait(patience, room).await? {
             room.forget();
-            if let Some(answer) = self.outbox.lock().by_stream.get_mut(&self.stream) {
+            if let Some(answer) = self.outbox.lock().answer(self.stream) {
                 answer.bytes += bytes;
             }
         }
@@ -100,7 +123,7 @@ impl Share {
         poll_fn(|context| {
             let mut unsent = self.outbox.lock();
             let is_closed = unsent.is_closed;
-            match unsent.by_stream.get_mut(&self.stream) {
+            match unsent.answer(self.stream) {
                 Some(answer) if !answer.is_out && !is_closed => {
                     answer.waiting = Some(context.waker().clone());
                     Poll::Pending
@@ -111,9 +134,14 @@ impl Share {
         .await
     }
 
+    /// Whether all of it has left.
+    pub(super) fn has_left(&self) -> bool {
+        self.outbox.lock().answer(self.stream).is_none_or(|answer| answer.is_out)
+    }
+
     /// Content that has not left.
     pub(super) fn unsent_bytes(&self) -> usize {
-        self.outbox.lock().by_stream.get(&self.stream).map_or(0, |answer| answer.bytes)
+        self.outbox.lock().answer(self.stream).map_or(0, |answer| answer.bytes)
     }
 
     /// Waits for something that comes when the client takes what is before it, too: as long as it
@@ -138,7 +166,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        if let Some(answer) = self.outbox.lock().by_stream.remove(&self.stream) {
+        if let Some(answer) = self.outbox.lock().end(self.stream) {
             self.outbox.room.add_permits(answer.bytes);
         }
     }
@@ -182,7 +210,7 @@ impl Leaving {
             HEADERS | CONTINUATION => frame.flags & END_HEADERS != 0,
             _ => return,
         };
-        let Some(answer) = unsent.by_stream.get_mut(&frame.stream) else { return };
+        let Some(answer) = unsent.answer(frame.stream) else { return };
         if frame.kind == DATA {
             let content = bytes.min(answer.bytes);
             answer.bytes -= content;
@@ -268,7 +296,7 @@ mod tests {
             leaving.took([after].into_iter(), after.len());
         }
         assert_eq!(outbox.room.available_permits(), UNSENT_BYTES_MAX);
-        assert!(outbox.lock().by_stream.is_empty());
+        assert!(outbox.lock().answers.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

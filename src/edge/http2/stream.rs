@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
+use tokio::task::yield_now;
 
 /// What becomes of requests that the client breaks off.
 const CLIENT_GONE: &str = "client_gone";
@@ -102,9 +103,10 @@ async fn converse(
             }
             Route::Cache(exchange) => match exchange.at_once(reply, record).await {
                 Ok(ended) => ended,
-                Err(found) => exchange.fetched(found, reply, record).await,
+                // What few requests need is no part of what every answer takes.
+                Err(found) => Box::pin(exchange.fetched(found, reply, record)).await,
             },
-            Route::Around(job) => job.answer(reply, &mut body, record).await,
+            Route::Around(job) => Box::pin(job.answer(reply, &mut body, record)).await,
         }
     };
     if let (Err(error), Ended::Sent(_)) = (reply.leaves().await, &ended) {
@@ -210,6 +212,10 @@ impl Http2Reply {
     /// not sent: the connection stays, and so does its place among its client's requests.
     async fn leaves(&mut self) -> Result<(), WriteError> {
         let State::Leaving(content) = &mut self.state else { return Ok(()) };
+        if !self.share.has_left() {
+            // Most answers leave when their connection gets its turn: then no clock is set.
+            yield_now().await;
+        }
         let leaves = async {
             tokio::select! {
                 biased;

@@ -5,13 +5,12 @@
 //! client, which grows again with time, with answers and with what the client takes. The library
 //! below counts a few things of its own over the life of a connection, and says so itself.
 
-use super::outbox::{Leaving, Outbox};
+use super::socket::Socket;
 use crate::metrics::Flood;
 use crate::wire::frames::{
     self, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, Piece,
 };
 use bytes::{Buf, BytesMut};
-use pingora::protocols::Stream;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -137,6 +136,27 @@ impl Watch {
             self.news.notify_one();
         }
     }
+
+    /// The client took so much, or nothing for now.
+    pub(super) fn wrote(&self, written: &Poll<io::Result<usize>>) {
+        let mut state = self.lock();
+        match written {
+            Poll::Ready(Ok(bytes)) => {
+                state.stalled_since = None;
+                state.taken_bytes += *bytes as u64;
+                let earned = state.taken_bytes / BYTES_TAKEN;
+                state.taken_bytes %= BYTES_TAKEN;
+                state.earns(earned);
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending if state.stalled_since.is_none() => {
+                state.stalled_since = Some(Instant::now());
+                drop(state);
+                self.news.notify_one();
+            }
+            Poll::Pending => {}
+        }
+    }
 }
 
 impl State {
@@ -169,11 +189,10 @@ impl State {
 
 /// A connection that is watched. What was read of it before comes first.
 pub(super) struct Watched {
-    stream: Stream,
+    socket: Arc<Mutex<Socket>>,
     read_before: BytesMut,
     watch: Arc<Watch>,
     frames: Coming,
-    leaving: Leaving,
     /// The end of the time for reading what it was told last.
     farewell: Option<Pin<Box<Sleep>>>,
     drained_bytes: usize,
@@ -181,13 +200,16 @@ pub(super) struct Watched {
 
 impl Watched {
     pub(super) fn new(
-        stream: Stream,
+        socket: Arc<Mutex<Socket>>,
         read_before: BytesMut,
         watch: Arc<Watch>,
-        outbox: Arc<Outbox>,
     ) -> Self {
-        let (frames, leaving, farewell) = (Coming::new(), Leaving::new(outbox), None);
-        Self { stream, read_before, watch, frames, leaving, farewell, drained_bytes: 0 }
+        let (frames, farewell, drained_bytes) = (Coming::new(), None, 0);
+        Self { socket, read_before, watch, frames, farewell, drained_bytes }
+    }
+
+    fn socket(&self) -> MutexGuard<'_, Socket> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn heed(&mut self, bytes: &[u8]) {
@@ -209,28 +231,6 @@ impl Watched {
         }
     }
 
-    fn wrote(&self, written: &Poll<io::Result<usize>>) {
-        let mut state = self.watch.lock();
-        match written {
-            Poll::Ready(Ok(bytes)) => {
-                state.stalled_since = None;
-                state.taken_bytes += *bytes as u64;
-                let earned = state.taken_bytes / BYTES_TAKEN;
-                state.taken_bytes %= BYTES_TAKEN;
-                state.earns(earned);
-            }
-            Poll::Ready(Err(_)) => {}
-            Poll::Pending if state.stalled_since.is_none() => {
-                state.stalled_since = Some(Instant::now());
-                drop(state);
-                self.watch.news.notify_one();
-            }
-            Poll::Pending => {}
-        }
-    }
-}
-
-impl Watched {
     /// Forgets what still comes, for as long as the client may take to read what it was told last:
     /// closed with something unread, the connection would be reset, and that would be lost.
     fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -242,7 +242,8 @@ impl Watched {
         let mut room = [0; 4096];
         while self.drained_bytes < DRAINED_BYTES_MAX {
             let mut buf = ReadBuf::new(&mut room);
-            match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buf)) {
+            let read = self.socket().poll_read(context, &mut buf);
+            match ready!(read) {
                 Ok(()) if !buf.filled().is_empty() => self.drained_bytes += buf.filled().len(),
                 _ => return Poll::Ready(()),
             }
@@ -263,7 +264,7 @@ impl AsyncRead for Watched {
         }
         let before = buf.filled().len();
         if self.read_before.is_empty() {
-            ready!(Pin::new(&mut self.stream).poll_read(context, buf))?;
+            ready!(self.socket().poll_read(context, buf))?;
         } else {
             let count = self.read_before.len().min(buf.remaining());
             buf.put_slice(&self.read_before[..count]);
@@ -277,41 +278,31 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.wrote(&written);
-        if let Poll::Ready(Ok(taken)) = written {
-            self.leaving.took(std::iter::once(bytes), taken);
-        }
-        written
+        self.socket().poll_write(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
-        self.wrote(&written);
-        if let Poll::Ready(Ok(taken)) = written {
-            self.leaving.took(parts.iter().map(|part| &**part), taken);
-        }
-        written
+        self.socket().poll_write(context, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket().poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        ready!(self.socket().poll_shutdown(context))?;
         self.poll_drain(context).map(Ok)
     }
 }

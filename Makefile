@@ -31,6 +31,7 @@ help:
 	@echo "make bench-guard                  instructions and allocations of the usual requests, beside those written down (BENCH=\"--update\", \"--profile hit-http1\")"
 	@echo "make bench-disk                   the disk tier beside its goals (BENCH=\"--full\", \"--only policy\", \"--dir DIR\")"
 	@echo "make bench-footprint              memory of connections and objects, hits among many objects, start (BENCH=\"--full\", \"--only start\")"
+	@echo "make bench-hit-ratio              hit ratios at equal bytes beside the policies of libCacheSim (BENCH=\"--quick\", \"--seed 7\", \"--only scans\")"
 	@echo "make bench-misses                 misses per second beside nginx and HAProxy (BENCH=\"--rounds 9\", \"--only Brim\")"
 	@echo "make bench-peers                  hits, misses, TLS and HTTP/2 beside nginx, HAProxy, Varnish and Traffic Server (BENCH=\"--quick\", \"--rows hit-1k\")"
 
@@ -114,6 +115,14 @@ bench-disk: deps
 # times as much.
 bench-footprint: deps
 	$(CARGO) bench --bench footprint -- $(BENCH)
+# Needs Python with venv; the simulator is put below target/.
+bench-hit-ratio: deps target/hit-ratio/installed
+	$(CARGO) bench --bench hit_ratio -- $(BENCH)
+
+target/hit-ratio/installed: benches/hit_ratio/requirements.txt
+	python3 -m venv target/hit-ratio
+	target/hit-ratio/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 # Three minutes, on Linux. It says which of the two it has to do without; their packages may start a service,
 # which is not the one that is measured.

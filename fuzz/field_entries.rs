@@ -35,7 +35,7 @@ fn of_name<'a>(name: &str, values: impl IntoIterator<Item = &'a [u8]>) -> Fields
 fn of_lines<'a>(lines: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Fields {
     let mut composer = Composer::new(b"GET / HTTP/1.1");
     lines.into_iter().for_each(|(name, value)| composer.add(name, value));
-    composer.finish().1
+    composer.finish()
 }
 
 /// Lines of `name: value`, and what is no such line is left out.

@@ -24,7 +24,7 @@ pub(crate) struct Manner {
 /// One connection.
 pub(crate) enum Client {
     Http1(Box<dyn ReadWrite>),
-    Http2 { send: SendRequest<Bytes>, driver: AbortHandle },
+    Http2 { send: SendRequest<Bytes>, scheme: &'static str, driver: AbortHandle },
 }
 
 /// Bytes both ways.
@@ -82,7 +82,8 @@ impl Opener {
             // Whoever asks on it sees why it has ended.
             let _ = connection.await;
         });
-        Ok(Client::Http2 { send, driver: driver.abort_handle() })
+        let scheme = if self.manner.with_tls { "https" } else { "http" };
+        Ok(Client::Http2 { send, scheme, driver: driver.abort_handle() })
     }
 }
 
@@ -94,8 +95,8 @@ impl Client {
                 stream.write_all(request(path).as_bytes()).await?;
                 read_answer(stream, &mut Vec::new()).await?;
             }
-            Self::Http2 { send, .. } => {
-                let request = http::Request::get(format!("http://{HOST}{path}"));
+            Self::Http2 { send, scheme, .. } => {
+                let request = http::Request::get(format!("{scheme}://{HOST}{path}"));
                 let request = request.body(()).map_err(io::Error::other)?;
                 let (answer, _) = send.send_request(request, true).map_err(io::Error::other)?;
                 let mut body = answer.await.map_err(io::Error::other)?.into_body();

@@ -6,8 +6,10 @@ use std::process::{Command, Stdio};
 
 /// What the function below is called in the program.
 const COUNTED: &str = "*counted_operations*";
-/// Functions that a profile shows.
-const SHOWN: usize = 40;
+/// Keeps the C library from copying with an instruction that callgrind counts for every byte: not every
+/// processor has a fast one.
+const COPIES_ALIKE: (&str, &str) =
+    ("GLIBC_TUNABLES", "glibc.cpu.x86_rep_movsb_threshold=1073741824");
 
 /// Does so many operations. Callgrind knows it by its name, and every function whose name contains that
 /// would turn the counting off again: it has no closure.
@@ -23,6 +25,7 @@ pub(super) fn counted_operations(work: &mut dyn FnMut(usize), times: usize) {
 pub(super) fn count(arguments: &[&str], out: &Path) -> Result<u64, String> {
     let program = std::env::current_exe().expect("this program's path");
     let run = Command::new("valgrind")
+        .env(COPIES_ALIKE.0, COPIES_ALIKE.1)
         .args(["--tool=callgrind", &format!("--toggle-collect={COUNTED}")])
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(program)
@@ -38,21 +41,4 @@ pub(super) fn count(arguments: &[&str], out: &Path) -> Result<u64, String> {
     let total = written.lines().find_map(|line| line.strip_prefix("totals: "));
     let total: Option<u64> = total.and_then(|total| total.trim().parse().ok());
     total.filter(|total| *total > 0).ok_or_else(|| format!("{arguments:?}: nothing was counted"))
-}
-
-/// Shows the functions that take most: by themselves, and with all that they call.
-pub(super) fn annotate(out: &Path) -> Result<(), String> {
-    for (title, inclusive) in [("by itself", "no"), ("with what it calls", "yes")] {
-        let told = Command::new("callgrind_annotate")
-            .args(["--auto=no", "--threshold=99.9", &format!("--inclusive={inclusive}")])
-            .arg(out)
-            .output()
-            .map_err(|error| format!("callgrind_annotate cannot be started: {error}"))?;
-        println!("\n{title}");
-        let told = String::from_utf8_lossy(&told.stdout);
-        let functions = told.lines().filter(|line| line.contains("%)"));
-        functions.take(SHOWN).for_each(|line| println!("{line}"));
-    }
-    println!("\nkept in {}", out.display());
-    Ok(())
 }

@@ -9,6 +9,7 @@ mod allocations;
 mod callgrind;
 mod expected;
 mod operations;
+mod profile;
 
 #[path = "../kit/edge.rs"]
 mod kit;
@@ -76,7 +77,7 @@ fn main() -> ExitCode {
     let done = if let Some(name) = &options.run {
         named(name).map(|operation| run(operation, options.plant))
     } else if let Some(name) = &options.profile {
-        named(name).and_then(profile)
+        named(name).and_then(show_profile)
     } else {
         guard(&options)
     };
@@ -106,12 +107,13 @@ fn run(operation: &Operation, plant: Option<Planted>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn profile(operation: &Operation) -> Result<ExitCode, String> {
+fn show_profile(operation: &Operation) -> Result<ExitCode, String> {
     let Operation { name, .. } = operation;
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("callgrind.out.{name}"));
     let total = callgrind::count(&["--run", name], &file)?;
     println!("{name}: {} instructions each, {COUNTED} times", total / COUNTED as u64);
-    callgrind::annotate(&file)?;
+    profile::show(&std::fs::read_to_string(&file).map_err(|error| error.to_string())?);
+    println!("\nkept in {}", file.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -145,6 +147,7 @@ fn guard(options: &Options) -> Result<ExitCode, String> {
         );
     }
     verdicts.iter().for_each(|verdict| println!("{verdict}"));
+    println!("{}", expected::advice(&verdicts));
     match verdicts.iter().any(Verdict::is_failure) {
         true => Ok(ExitCode::FAILURE),
         false => Ok(ExitCode::SUCCESS),

@@ -18,7 +18,7 @@ use trace::{KINDS, Kind, Trace};
 const SHARES: [f64; 3] = [0.01, 0.05, 0.2];
 /// Of two tiers, memory takes this share.
 const MEMORY_SHARE: u64 = 10;
-const REQUESTS: u64 = 1_000_000;
+const REQUESTS: u64 = 400_000;
 const QUICK_REQUESTS: u64 = 200_000;
 /// What is in memory, where there is such a folder: the disk itself is not what is measured.
 const IN_MEMORY: &str = "/dev/shm";

@@ -63,6 +63,11 @@ pub(crate) fn of(rows: &[Row], version: &str, requests: u64, seed: u64) -> Strin
 }
 
 const INTRODUCTION: &str = "
+Every cache has so many bytes, a share of all bytes that are ever asked for. Of those, Brim's memory tier
+pays for keys and for all that it needs for itself; the policies pay for objects alone. Of two tiers memory
+is a tenth, and the disk tier, whose files have to fit with all that is in them, the rest; what is in both
+counts twice. Belady and Belady-size know what is to come. Brim draws by lot, so that its figures differ a
+little from run to run.
 ";
 
 fn table(text: &mut String, title: &str, rows: &[Row], of: fn(&Ratio) -> f64) {

@@ -7,9 +7,9 @@
     reason = "each program that has this module needs another part of it"
 )]
 
+mod fixed_origin;
 mod http1;
 mod http2;
-mod fixed_origin;
 mod stored;
 mod stream;
 
@@ -31,9 +31,9 @@ use tokio::runtime::{self, Runtime};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use fixed_origin::target;
 pub(crate) use http1::Http1;
 pub(crate) use http2::Http2;
-pub(crate) use fixed_origin::target;
 pub(crate) use stored::{StoredObject, head_of};
 
 /// What a pipe holds: an answer with the largest content, so that nobody waits for room.

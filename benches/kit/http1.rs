@@ -11,7 +11,7 @@ pub(crate) struct Http1 {
 
 impl Http1 {
     pub(super) fn new(stream: DuplexStream) -> Self {
-        Self { stream, answer: BytesMut::with_capacity(super::PIPE_BYTES) }
+        Self { stream, answer: BytesMut::new() }
     }
 
     /// The whole answer, whose content has this length.

@@ -50,8 +50,7 @@ impl Http2 {
             frame(WINDOW_UPDATE, 0, 0, &more),
         ];
         stream.write_all(&greeting.concat()).await.expect("sent");
-        let received = BytesMut::with_capacity(super::PIPE_BYTES);
-        let mut client = Self { stream, received, next_stream: 1, taken: 0 };
+        let mut client = Self { stream, received: BytesMut::new(), next_stream: 1, taken: 0 };
         let mut block = [&BEGINNING[..], &[target.len() as u8], target.as_bytes()].concat();
         for (name, value) in KEPT {
             block.extend_from_slice(&[name, value.len() as u8]);

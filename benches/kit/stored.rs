@@ -52,11 +52,6 @@ impl StoredObject {
         stored
     }
 
-    /// Has another answer for the same key, to a request with this head.
-    pub(crate) fn store_variant(&self, request: &str) {
-        self.fetch(&head_of(request));
-    }
-
     fn fetch(&self, head: &RequestHead) {
         self.while_asking(head, |look_up| {
             while let Found::Wait(ticket, _) = look_up() {

@@ -12,18 +12,6 @@ fn stored(bencher: divan::Bencher, newer_purges: usize) {
     stored.with_look_up(|look_up| bencher.bench_local(look_up));
 }
 
-/// Beside variants for clients that take other encodings.
-#[divan::bench]
-fn stored_beside_variants(bencher: divan::Bencher) {
-    let target = target(1024, 0);
-    let stored = StoredObject::of(&request("GET", &target, ""));
-    for encodings in ["br", "gzip", "zstd", "br, zstd", "gzip, zstd", "br, gzip, zstd"] {
-        let fields = format!("Host: www.example.com\r\nAccept-Encoding: {encodings}\r\n");
-        stored.store_variant(&format!("GET {target} HTTP/1.1\r\n{fields}\r\n"));
-    }
-    stored.with_look_up(|look_up| bencher.bench_local(look_up));
-}
-
 /// What the memory tier keeps here.
 struct Value;
 

@@ -27,7 +27,7 @@ fn fields(lines: &[(&str, &str)]) -> Fields {
     for (name, value) in lines {
         composer.add(name, value.as_bytes());
     }
-    composer.finish().1
+    composer.finish()
 }
 
 fn browser() -> Fields {

@@ -13,7 +13,7 @@ const PANEL_WIDTH: usize = 480;
 const MARGIN: usize = 24;
 const GAP: usize = 28;
 const HEADER: usize = 84;
-const TITLE: usize = 58;
+const TITLE: usize = 76;
 const BAR: usize = 20;
 const NAME_WIDTH: usize = 150;
 /// For a bar as long as the longest of its panel.
@@ -117,7 +117,7 @@ impl Panel<'_> {
     /// What became of the goal beside peers, without access logs and with them.
     fn draw_goals(&self, body: &mut String) {
         let both = [(self.without, "logs off"), (self.with, "logs on")];
-        let mut x = 14;
+        let mut y = 43;
         for (measured, logs) in both {
             let Some(verdict) = measured.and_then(goal_beside_peers) else { continue };
             let (class, word) =
@@ -126,10 +126,10 @@ impl Panel<'_> {
             let beside = escaped(verdict.beside.name());
             let _ = writeln!(
                 body,
-                "<text class=\"{class}\" x=\"{x}\" y=\"43\">{logs}: {ratio:.2} x {beside}, goal {limit:.2}: \
+                "<text class=\"{class}\" x=\"14\" y=\"{y}\">{logs}: {ratio:.2} x {beside}, goal {limit:.2}: \
                  <tspan class=\"strong\">{word}</tspan></text>"
             );
-            x += PANEL_WIDTH / 2;
+            y += 17;
         }
     }
 

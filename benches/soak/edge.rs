@@ -83,9 +83,6 @@ impl Edge {
             .args(["run", "--config"])
             .arg(&file)
             .env_remove("BRIM_ADMIN_TOKEN")
-            // With several arenas the allocator's fragments grow for as long as a short soak takes,
-            // and hide a leak.
-            .env("MALLOC_ARENA_MAX", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -68,12 +68,7 @@ impl Door {
     }
 
     /// Reads one head. Its deadline is absolute: a client cannot buy time byte by byte.
-    async fn next(
-        &self,
-        stream: &mut Stream,
-        buf: &mut BytesMut,
-        vigil: &mut Vigil,
-    ) -> Next {
+    async fn next(&self, stream: &mut Stream, buf: &mut BytesMut, vigil: &mut Vigil) -> Next {
         let mut deadline = None;
         let mut parser = Parser::default();
         loop {

@@ -316,7 +316,9 @@ impl Exchange<'_> {
         let Told { shape, head, total, part: Range { start, end }, length, story, once, now } =
             told;
         let is_head = self.request.head.method == Method::HEAD;
-        let mut out = room::take();
+        // Over HTTP/2 it is taken apart, and its bytes stay where they are for as long as that takes.
+        let is_sent_as_it_is = self.request.head.version != Version::Http2;
+        let mut out = if is_sent_as_it_is { room::take() } else { Vec::new() };
         out.reserve(head.bytes().len() + HEAD_BYTES_MORE);
         let mut segments = Vec::new();
         let (status, mut length) = match &shape {

@@ -93,11 +93,15 @@ impl Body {
     fn of(total: u64, parts: Vec<Part>) -> Self {
         let is_whole = part_with(&parts, &(0..total)).is_some() || total == 0;
         if is_whole && total <= SMALL_BYTES_MAX {
-            let small = parts.into_iter().flat_map(|part| part.pieces).next();
-            return Self {
-                total,
-                here: Here::Small(small.map(|(_, all)| all).unwrap_or_default()),
+            let mut pieces = parts.into_iter().flat_map(|part| part.pieces).map(|(_, piece)| piece);
+            let first = pieces.next().unwrap_or_default();
+            let others: Vec<Bytes> = pieces.collect();
+            let all = if others.is_empty() {
+                first
+            } else {
+                [first, others.concat().into()].concat().into()
             };
+            return Self { total, here: Here::Small(all) };
         }
         let piece = |(_, piece): &(u64, Bytes)| PIECE_BYTES + piece.len();
         let part = |part: &Part| size_of::<Part>() + part.pieces.iter().map(piece).sum::<usize>();

@@ -222,11 +222,11 @@ impl Notes {
 impl Shard {
     fn put(&mut self, name: u64, new: Noted) {
         let now = Instant::now();
-        if !self.by_name.contains_key(&name) {
-            self.by_name.insert(name, Page { notes: Vec::new(), since: now });
+        self.by_name.entry(name).or_insert_with(|| {
             self.order.push_back((name, now));
             self.bytes += KEY_BYTES;
-        }
+            Page { notes: Vec::new(), since: now }
+        });
         self.change(name, |notes| {
             notes.retain(|noted| noted.variant != new.variant);
             notes.truncate(VARIANTS_MAX - 1);

@@ -32,7 +32,8 @@ impl SiteMap {
 
     /// The site of a host as `wire::authority` reads it; `None` for HTTP/1.0 without one.
     pub fn find(&self, host: Option<&str>) -> Option<&Arc<Site>> {
-        let Some(host) = host.filter(|_| !self.exact.is_empty() || !self.wildcard.is_empty()) else {
+        let Some(host) = host.filter(|_| !self.exact.is_empty() || !self.wildcard.is_empty())
+        else {
             return self.any.as_ref();
         };
         let has_upper = host.bytes().any(|byte| byte.is_ascii_uppercase());

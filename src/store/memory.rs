@@ -46,8 +46,11 @@ pub struct Memory<V> {
     ghost: Ghost,
     /// For drawing lots.
     lots: AtomicU64,
-    gone: Box<dyn Fn(&V, bool) + Send + Sync>,
+    gone: Gone<V>,
 }
+
+/// Is called for what is here no more, with whether it had to go for others.
+type Gone<V> = Box<dyn Fn(&V, bool) + Send + Sync>;
 
 /// Aligned so that no two share what processors exchange.
 #[repr(align(128))]

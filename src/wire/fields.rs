@@ -31,7 +31,8 @@ impl Names {
     #[inline(always)]
     fn bit(name: &[u8]) -> u64 {
         let [first, .., last] = name else { return 1 };
-        let hash = name.len() as u32 ^ (u32::from(first | 0x20) * 5) ^ (u32::from(last | 0x20) * 19);
+        let hash =
+            name.len() as u32 ^ (u32::from(first | 0x20) * 5) ^ (u32::from(last | 0x20) * 19);
         1 << (hash % 64)
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn fields<N: AsRef<str>, V: AsRef<[u8]>>(lines: &[(N, V)]) -> Fields 
     for (name, value) in lines {
         composer.add(name.as_ref(), value.as_ref());
     }
-    composer.finish().1
+    composer.finish()
 }
 
 /// The directives of a response with this Cache-Control.

@@ -13,11 +13,10 @@ pub(super) fn recipe(setting: &Setting) -> Option<Recipe> {
                 "ring requests\n    format raw\n    maxlen 1024\n    size 4194304\n\
                  \x20   timeout connect 5s\n    timeout server 60s\n    server reader {log_reader}\n"
             ),
-            "    log ring@requests format raw local0 info\n    option httplog\n    option dontlog-normal\n",
+            "    log ring@requests format raw local0 info\n    option httplog\n",
         ),
         false => (String::new(), ""),
     };
-    let log = log.replace("    option dontlog-normal\n", "");
     let total = setting.memory_mib();
     let both = &setting.certificate.both;
     let configuration = format!(

@@ -488,7 +488,6 @@ impl Writer {
         remove_file(&self.tier, evacuation.segment())?;
         let evicted = evacuation.drop_rest(&self.tier);
         self.tier.counters.evicted.fetch_add(evicted, Ordering::Relaxed);
-        self.tier.ghost.heed_full(self.tier.index.held().entries);
         self.tier.segments.remove(evacuation.segment().id);
         self.tier.note_floor();
         self.evacuation = None;

@@ -31,7 +31,7 @@ impl Heat {
     }
 
     /// How much it is worth to keep something so large: less the larger it is, but only by the root
-    /// of that. By the size itself, no more requests are hits, and a tenth fewer of the bytes.
+    /// of that. By the size itself, no more requests are hits, and a seventh fewer of the bytes.
     pub(super) fn worth(self, bytes: u64) -> u64 {
         self.0.saturating_sub(logarithm(bytes) / 2)
     }

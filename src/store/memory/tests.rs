@@ -41,11 +41,11 @@ fn there_is_never_more_than_there_is_room_for_whoever_comes_at_the_same_time() {
                 for number in 0..4_000 {
                     insert(
                         memory,
-                        thread << 32 | number % 3_000,
+                        (thread << 32) | (number % 3_000),
                         100 + (number as usize * 37) % 9_000,
                     );
                     assert!(memory.bytes() <= 1 << 20);
-                    memory.get(&key(thread << 32 | number / 2));
+                    memory.get(&key((thread << 32) | (number / 2)));
                     if number % 16 == 0 {
                         memory.remove(&key(thread << 32 | (number / 3)));
                     }

@@ -59,7 +59,7 @@ use crate::rules::key::Key;
 use crate::rules::loops::Identity;
 use crate::rules::storing;
 use crate::store::disk::Disk;
-use crate::store::memory::Memory;
+use crate::store::memory::{Gone, Memory};
 use crate::store::{Found as InStore, Store};
 use crate::upstream::Upstream;
 use crate::wire::fields::Fields;
@@ -124,14 +124,17 @@ impl Engine {
         let bytes = settings.cache.memory_bytes;
         let pinned = Arc::new(Pinned::new(bytes / PINNED_SHARE));
         let (counted, left) = (metrics.clone(), pinned.clone());
-        let evicted = move |variants: &Variants, is_for_others: bool| {
-            if is_for_others {
+        let gone = move |variants: &Variants, why: Gone| {
+            if why != Gone::Removed {
                 counted.evictions().inc();
             }
-            variants.objects.iter().for_each(|object| left.forgotten(object));
+            // What was not let in has room of its own as long as it is read.
+            if why != Gone::Refused {
+                variants.objects.iter().for_each(|object| left.forgotten(object));
+            }
         };
         let stored_bytes_max = bytes / 8 * STORED_EIGHTHS;
-        let store = Store::new(Memory::new(stored_bytes_max, evicted), disk);
+        let store = Store::new(Memory::new(stored_bytes_max, gone), disk);
         let purges = store.purges().clone();
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::other)?;

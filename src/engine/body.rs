@@ -397,6 +397,11 @@ impl Hold {
         if self.parts.strong_count() > 0 { self.bytes } else { 0 }
     }
 
+    /// Whether both are of the same content.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Weak::ptr_eq(&self.parts, &other.parts)
+    }
+
     /// Takes the content away.
     pub(super) fn let_go(&self) {
         if let Some(parts) = self.parts.upgrade() {

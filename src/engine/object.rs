@@ -1,6 +1,6 @@
 //! A stored response, ready to be sent, and all those that are kept for one key.
 
-use super::body::{Body, Chunks};
+use super::body::{Body, Chunks, Hold};
 use crate::outcome::Tier;
 use crate::rules::cache_status::{self, CACHE_STATUS};
 use crate::rules::forwarding;
@@ -372,6 +372,11 @@ impl Object {
         self.asked > other.asked && self.is_replaced_by(other)
     }
 
+    /// A hold on its content, if that is large and others are at it.
+    pub(super) fn hold(self: &Arc<Self>) -> Option<Hold> {
+        self.body.hold(Arc::strong_count(self) > 1)
+    }
+
     fn is_replaced_by(&self, new: &Self) -> bool {
         self.head.variant == new.head.variant && self.head.additions == new.head.additions
     }
@@ -380,5 +385,9 @@ impl Object {
 impl Weighed for Variants {
     fn weight(&self) -> usize {
         self.objects.iter().map(|object| size_of::<Arc<Object>>() + object.weight()).sum()
+    }
+
+    fn is_being_read(&self) -> bool {
+        self.objects.iter().any(|object| object.hold().is_some())
     }
 }

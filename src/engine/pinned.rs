@@ -18,10 +18,10 @@ impl Pinned {
 
     /// An object has left the store.
     pub(super) fn forgotten(&self, object: &Arc<Object>) {
-        let Some(hold) = object.body.hold(Arc::strong_count(object) > 1) else { return };
+        let Some(hold) = object.hold() else { return };
         let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
+        holds.retain(|held| held.bytes() > 0 && !held.is(&hold));
         holds.push_back(hold);
-        holds.retain(|hold| hold.bytes() > 0);
         let mut bytes: u64 = holds.iter().map(Hold::bytes).sum();
         // The newest is most likely to be read at this moment.
         while bytes > self.bytes_max

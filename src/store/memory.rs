@@ -1,6 +1,7 @@
 //! The memory tier: values by key, bounded by the bytes that they really cost. What has to go for
 //! others is, of some that are drawn by lot, the one that is least worth its place; a new value that would
-//! itself be that does not come in.
+//! itself be that does not come in. What somebody is reading does not go for others, for a time: its bytes
+//! would not become free.
 //!
 //! A hit reads one table under a lock that hits share, and notes that the value was asked for;
 //! nothing is put in order, and of what is asked for all the time nothing is written.
@@ -14,18 +15,35 @@ use ghost::Ghost;
 use heat::{Clock, Heat};
 use indexmap::{Equivalent, IndexMap};
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
 
 /// Something that knows what it costs.
 pub trait Weighed: Send + Sync + 'static {
     /// Bytes on the heap, all in.
     fn weight(&self) -> usize;
+
+    /// Somebody is reading it: its bytes would stay after it has left.
+    fn is_being_read(&self) -> bool {
+        false
+    }
+}
+
+/// Why a value is here no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// It was taken away.
+    Removed,
+    /// It had to go for others.
+    Evicted,
+    /// It was not let in: others are wanted more.
+    Refused,
 }
 
 /// What the tier itself needs for an entry: a row and a slot of a table that is half full, two
 /// allocations, counters.
-const ENTRY_BYTES: usize = 192;
+const ENTRY_BYTES: usize = 200;
 const SHARDS: usize = 64;
 /// Entries that are drawn when one has to go.
 const DRAWN: usize = 16;
@@ -33,6 +51,9 @@ const DRAWN: usize = 16;
 const DRAWN_OF_SHARD: usize = 2;
 /// More than are needed to draw one that has to go.
 const LOTS: u64 = 256;
+/// What is being read does not go for others for so long; whoever reads on purpose as slowly as
+/// possible does not keep everything else out.
+const SPARED_FOR: Duration = Duration::from_secs(30);
 
 /// The tier.
 pub struct Memory<V> {
@@ -46,11 +67,12 @@ pub struct Memory<V> {
     ghost: Ghost,
     /// For drawing lots.
     lots: AtomicU64,
-    gone: Gone<V>,
+    begun: Instant,
+    gone: Tell<V>,
 }
 
-/// Is called for what is here no more, with whether it had to go for others.
-type Gone<V> = Box<dyn Fn(&V, bool) + Send + Sync>;
+/// Is called for what is here no more.
+type Tell<V> = Box<dyn Fn(&V, Gone) + Send + Sync>;
 
 /// Aligned so that no two share what processors exchange.
 #[repr(align(128))]
@@ -62,6 +84,8 @@ struct Entry<V> {
     value: Arc<V>,
     weight: u64,
     heat: AtomicU64,
+    /// When it did not have to go because it was being read: seconds from 1 on; 0: never.
+    spared: AtomicU32,
 }
 
 struct Key {
@@ -86,8 +110,8 @@ struct Candidate<V> {
 
 impl<V: Weighed> Memory<V> {
     /// Room for this many bytes. `gone` is called for each value that is here no more and has no
-    /// other in its place, with whether it had to go for others.
-    pub fn new(bytes_max: u64, gone: impl Fn(&V, bool) + Send + Sync + 'static) -> Self {
+    /// other in its place.
+    pub fn new(bytes_max: u64, gone: impl Fn(&V, Gone) + Send + Sync + 'static) -> Self {
         let (hasher, ghost) = (RandomState::new(), Ghost::new(bytes_max));
         Self {
             shards: (0..SHARDS).map(|_| Shard(RwLock::default())).collect(),
@@ -97,6 +121,7 @@ impl<V: Weighed> Memory<V> {
             clock: Clock::new(),
             ghost,
             lots: AtomicU64::new(hasher.hash_one(0)),
+            begun: Instant::now(),
             gone: Box::new(gone),
             hasher,
         }
@@ -128,14 +153,17 @@ impl<V: Weighed> Memory<V> {
         let heat = before.map_or(now, |before| before.warmed(now));
         // What it replaces was let in.
         let worth = if replaced.is_some() { u64::MAX } else { heat.worth(weight) };
-        if !self.make_room(&sought, weight, worth) {
+        let mut old = None;
+        if !self.make_room(&sought, weight, worth, &mut old) {
             self.ghost.note(sought.hash, heat);
-            drop(self.take(&sought));
-            (self.gone)(&value, true);
+            let old = old.or_else(|| self.take(&sought));
+            old.iter().for_each(|old| (self.gone)(&old.value, Gone::Evicted));
+            (self.gone)(&value, Gone::Refused);
             return;
         }
         let key = Key { hash: sought.hash, bytes: key.into() };
-        let entry = Entry { value, weight, heat: AtomicU64::new(heat.0) };
+        let entry =
+            Entry { value, weight, heat: AtomicU64::new(heat.0), spared: AtomicU32::new(0) };
         let old = self.shard(sought.hash).write().insert(key, entry);
         match old {
             Some(old) => self.bytes.fetch_sub(old.weight, Ordering::Relaxed),
@@ -146,7 +174,7 @@ impl<V: Weighed> Memory<V> {
     /// Forgets a key. Whether there was a value.
     pub fn remove(&self, key: &[u8]) -> bool {
         let taken = self.take(&self.sought(key));
-        taken.iter().for_each(|entry| (self.gone)(&entry.value, false));
+        taken.iter().for_each(|entry| (self.gone)(&entry.value, Gone::Removed));
         taken.is_some()
     }
 
@@ -204,8 +232,15 @@ impl<V: Weighed> Memory<V> {
     }
 
     /// Takes so many bytes for a key, which others have to go for that are not wanted more: never
-    /// more than there is room for, not even for a moment. Whether it was possible.
-    fn make_room(&self, sought: &Sought<'_>, weight: u64, worth: u64) -> bool {
+    /// more than there is room for, not even for a moment. Whether it was possible; what it is to
+    /// replace may be taken away for it.
+    fn make_room(
+        &self,
+        sought: &Sought<'_>,
+        weight: u64,
+        worth: u64,
+        old: &mut Option<Entry<V>>,
+    ) -> bool {
         let with_it = |bytes: u64| bytes.checked_add(weight).filter(|sum| *sum <= self.bytes_max);
         while self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with_it).is_err() {
             if weight > self.bytes_max {
@@ -214,9 +249,12 @@ impl<V: Weighed> Memory<V> {
             match self.draw(sought) {
                 Some(candidate) if candidate.worth <= worth => self.evict(&candidate),
                 Some(_) => return false,
-                // There is nothing but what it is to replace, and what comes at the same time.
-                None if self.take(sought).is_some() => {}
-                None => return false,
+                // There is nothing but what is being read, what it is to replace, and what comes at the
+                // same time.
+                None => match self.take(sought) {
+                    Some(taken) => *old = Some(taken),
+                    None => return false,
+                },
             }
         }
         true
@@ -229,6 +267,7 @@ impl<V: Weighed> Memory<V> {
             lots = lots.wrapping_add(1);
             scattered(lots) as usize % of
         };
+        let now = self.begun.elapsed();
         let (first, mut drawn, mut least) = (lot(SHARDS), 0, None::<Candidate<V>>);
         for shard in (0..SHARDS).map(|number| (first + number) % SHARDS) {
             let table = self.shards[shard].read();
@@ -237,6 +276,9 @@ impl<V: Weighed> Memory<V> {
                 let Some((_, entry)) = table.get_index(at).filter(|(key, _)| !but.is(key)) else {
                     continue;
                 };
+                if entry.is_spared(now) {
+                    continue;
+                }
                 drawn += 1;
                 let worth = entry.heat().worth(entry.weight);
                 if least.as_ref().is_none_or(|least| worth < least.worth) {
@@ -261,7 +303,7 @@ impl<V: Weighed> Memory<V> {
         let Some((key, entry)) = taken else { return };
         self.note_taken(Some(&entry));
         self.ghost.note(key.hash, entry.heat());
-        (self.gone)(&entry.value, true);
+        (self.gone)(&entry.value, Gone::Evicted);
     }
 }
 
@@ -278,6 +320,24 @@ impl<V> Shard<V> {
 impl<V> Entry<V> {
     fn heat(&self) -> Heat {
         Heat(self.heat.load(Ordering::Relaxed))
+    }
+}
+
+impl<V: Weighed> Entry<V> {
+    /// Whether it does not have to go at this moment, for a while.
+    fn is_spared(&self, now: Duration) -> bool {
+        let now = u32::try_from(now.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        let before = self.spared.load(Ordering::Relaxed);
+        if !self.value.is_being_read() {
+            if before != 0 {
+                self.spared.store(0, Ordering::Relaxed);
+            }
+            return false;
+        }
+        if before == 0 {
+            self.spared.store(now, Ordering::Relaxed);
+        }
+        before == 0 || u64::from(now - before.min(now)) < SPARED_FOR.as_secs()
     }
 }
 

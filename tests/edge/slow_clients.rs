@@ -2,6 +2,7 @@
 
 use crate::kit::tls::Authority;
 use crate::kit::{Brim, Client, Origin, PATIENCE, get};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -221,4 +222,47 @@ fn a_preface_of_http2_that_drips_in_has_the_time_of_a_head() {
     });
     assert!(drips.by_ref().count() < preface.len(), "each byte has bought time");
     brim.wait_until(&closed("header_timeout"), |count| count == 1);
+}
+
+#[test]
+fn what_is_being_read_does_not_go_for_others_where_the_origin_could_not_send_the_rest() {
+    const LEN: usize = 8 << 20;
+    let origin = Origin::start(|peer| {
+        while let Some(head) = peer.head() {
+            let name = head.as_bytes()[5];
+            peer.send(format!(
+                "HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nContent-Length: {LEN}\r\n\r\n"
+            ));
+            peer.send(vec![name; LEN]);
+        }
+    });
+    let brim = Brim::configured(&format!(
+        "[server]\nhttp = ['127.0.0.1:0']\n[cache.memory]\nsize = '64MiB'\n\
+         [[origin]]\nname = 'o'\nservers = ['http://{}']\n[[site]]\nhosts = ['*']\norigin = 'o'\n",
+        origin.address()
+    ));
+    let mut other = Client::connect(brim.address());
+    let mut slow: Vec<(char, Client)> = Vec::new();
+    for name in ['A', 'B', 'C'] {
+        assert_eq!(other.ask(get(&format!("/{name}"))).body.len(), LEN);
+        let mut client = Client::connect(brim.address());
+        set_socket_recv_buffer_size(client.stream().get_ref(), 256 << 10).expect("set");
+        client.send(get(&format!("/{name}")));
+        slow.push((name, client));
+    }
+    brim.wait_until("brim_connections", |open| open == 4);
+    let mut begun: Vec<_> = slow.iter_mut().map(|(_, client)| client.read_exactly(1)).collect();
+    // More than memory holds, and wanted more.
+    for name in ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'] {
+        for _ in 0..3 {
+            assert_eq!(other.ask(get(&format!("/{name}"))).body.len(), LEN);
+        }
+    }
+    for (name, mut client) in slow {
+        let answer = client.answer_behind(begun.remove(0));
+        assert!(answer.is_whole, "{name} ended after {} bytes", answer.body.len());
+        assert!(answer.body.iter().all(|byte| *byte == name as u8), "the same bytes");
+    }
+    // Some of those that came later had to be fetched again.
+    assert!(origin.requests() >= 3 + 8);
 }

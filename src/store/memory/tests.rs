@@ -4,20 +4,27 @@ use std::thread;
 
 struct Bytes(usize);
 
+/// A value of this size counts as being read.
+const BEING_READ: usize = 100_001;
+
 impl Weighed for Bytes {
     fn weight(&self) -> usize {
         self.0
     }
+
+    fn is_being_read(&self) -> bool {
+        self.0 == BEING_READ
+    }
 }
 
-/// What `gone` was told: the size, and whether it was for others.
-type Told = Arc<Mutex<Vec<(usize, bool)>>>;
+/// What `gone` was told: the size, and why.
+type Told = Arc<Mutex<Vec<(usize, Gone)>>>;
 
 fn tier(bytes: u64) -> (Memory<Bytes>, Told) {
     let told = Told::default();
     let tell = told.clone();
-    let memory = Memory::new(bytes, move |value: &Bytes, is_for_others| {
-        tell.lock().expect("told").push((value.0, is_for_others));
+    let memory = Memory::new(bytes, move |value: &Bytes, why| {
+        tell.lock().expect("told").push((value.0, why));
     });
     (memory, told)
 }
@@ -106,7 +113,7 @@ fn small_values_that_are_asked_for_do_not_go_for_one_large_value() {
     insert(&memory, 1_000, 300_000);
     assert!(!memory.has(&key(1_000)));
     assert!(memory.entries() + 5 > before);
-    assert_eq!(told.lock().expect("told").last(), Some(&(300_000, true)));
+    assert_eq!(told.lock().expect("told").last(), Some(&(300_000, Gone::Refused)));
     // But it is remembered: if it is asked for again and again, it comes in.
     (0..200).for_each(|_| insert(&memory, 1_000, 300_000));
     assert!(memory.has(&key(1_000)));
@@ -131,7 +138,8 @@ fn what_no_room_can_be_made_for_is_not_there_and_neither_is_what_it_replaces() {
     insert(&memory, 1, 2 << 20);
     assert!(!memory.has(&key(1)));
     assert_eq!((memory.entries(), memory.bytes()), (0, 0));
-    assert_eq!(*told.lock().expect("told"), [(2 << 20, true)]);
+    let told = told.lock().expect("told");
+    assert_eq!(*told, [(1_000, Gone::Evicted), (2 << 20, Gone::Refused)]);
 }
 
 #[test]
@@ -140,8 +148,44 @@ fn what_is_removed_is_told_once_and_not_as_gone_for_others() {
     insert(&memory, 1, 1_000);
     assert!(memory.remove(&key(1)));
     assert!(!memory.remove(&key(1)));
-    assert_eq!(*told.lock().expect("told"), [(1_000, false)]);
+    assert_eq!(*told.lock().expect("told"), [(1_000, Gone::Removed)]);
     assert_eq!((memory.entries(), memory.bytes()), (0, 0));
+}
+
+#[test]
+fn what_is_being_read_stays_and_what_comes_has_to_do_with_the_rest() {
+    let (memory, told) = tier(1 << 20);
+    (0..9).for_each(|number| insert(&memory, number, BEING_READ));
+    let read: Vec<u64> = (0..9).filter(|number| memory.has(&key(*number))).collect();
+    assert!(!read.is_empty());
+    (10..1_000).for_each(|number| insert(&memory, number, 4_000));
+    assert!(read.iter().all(|number| memory.has(&key(*number))));
+    assert!(told.lock().expect("told").iter().all(|(bytes, _)| *bytes == 4_000));
+    // Where nothing else is left to go, nothing comes in, for a time.
+    let (mut full, told) = tier(1 << 20);
+    let fitting = (0..20).take_while(|number| {
+        insert(&full, *number, BEING_READ);
+        full.has(&key(*number))
+    });
+    let fitting = fitting.count() as u64;
+    insert(&full, 100, 200_000);
+    assert_eq!((full.entries(), full.has(&key(100))), (fitting, false));
+    full.begun -= SPARED_FOR;
+    (0..200).for_each(|_| insert(&full, 100, 200_000));
+    assert!(full.has(&key(100)));
+    let told = told.lock().expect("told");
+    let evicted = told.iter().filter(|told| **told == (BEING_READ, Gone::Evicted)).count() as u64;
+    assert_eq!(full.entries(), fitting - evicted + 1);
+}
+
+#[test]
+fn what_could_not_be_replaced_is_told_of_as_gone_like_what_was_to_replace_it() {
+    let (memory, told) = tier(1 << 20);
+    (0..9).for_each(|number| insert(&memory, number, BEING_READ));
+    insert(&memory, 20, 1_000);
+    insert(&memory, 20, 900_000);
+    let told = told.lock().expect("told");
+    assert_eq!(*told, [(1_000, Gone::Evicted), (900_000, Gone::Refused)]);
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod reload;
 mod sockets;
 mod successor;
 mod upgrading;
+mod workers;
 
 pub use program::Program;
 pub use reload::ConfigFile;
@@ -39,9 +40,9 @@ use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{
-    ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
+    Fds, ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
 };
-use pingora::services::Service as PingoraService;
+use pingora::services::Service as _;
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service as ListeningService;
 use predecessor::Predecessor;
@@ -56,6 +57,7 @@ use successor::{Heritage, Successor};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use upgrading::Upgrading;
+use workers::{LAST_WORDS_WITHIN, Workers};
 
 /// A connection that was accepted is counted by its own task. The task needs a moment to start.
 const TASKS_START_WITHIN: Duration = Duration::from_millis(50);
@@ -75,6 +77,9 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(10);
 /// A server that has not started.
 pub struct Brim {
     server: Server,
+    /// Of each service that serves clients.
+    threads: usize,
+    workers: Workers,
     running: TaskTracker,
     ends: Ends,
     shutdown_timeout: watch::Sender<Duration>,
@@ -135,13 +140,15 @@ impl Brim {
         let threads = if threads == 0 { cores() } else { threads };
         let conf = ServerConf {
             threads,
-            // We have waited ourselves; what is cut off then has a moment to say so in the log.
+            // We have waited ourselves.
             grace_period_seconds: Some(0),
-            graceful_shutdown_timeout_seconds: Some(1),
+            graceful_shutdown_timeout_seconds: Some(LAST_WORDS_WITHIN.as_secs()),
             ..ServerConf::default()
         };
         Self {
             server: Server::new_with_opt_and_conf(None, conf),
+            threads,
+            workers: Workers::new(),
             running: TaskTracker::new(),
             ends: Ends::default(),
             shutdown_timeout: watch::Sender::new(shutdown_timeout),
@@ -216,13 +223,12 @@ impl Brim {
         }
         let door = Arc::new(Door::new(settings, engine.clone(), keeper, log, tls, running));
         self.cache = Some(Cache { engine, gatekeeper });
-        let (app, drain) = (SharedDoor(door.clone()), self.drain());
-        let (service, bound) = Bound::new(EDGE, app, &addresses, drain, &mut self.sockets)?;
+        let (drain, threads) = (self.drain(), self.threads);
+        let bound = self.serve(EDGE, &door, &addresses, &drain, threads)?;
         door.is_bound_to(&bound);
         door.leaves_with(self.ends.leave.subscribe());
         let (reloads, wishes) = Reloads::new();
         self.entrance = Some(Entrance { door, reloads, wishes, has_file: false });
-        self.server.add_service(service);
         Ok(bound)
     }
 
@@ -263,9 +269,7 @@ impl Brim {
             .with_succession(succession);
         let open = self.open.subscribe();
         let drain = Drain { stop: self.ends.handed_over.subscribe(), running: None, open };
-        let (mut admin, bound) = Bound::new(ADMIN, app, &[address], drain, &mut self.sockets)?;
-        admin.service.threads = Some(1);
-        self.server.add_service(admin);
+        let bound = self.serve(ADMIN, &Arc::new(app), &[address], &drain, 1)?;
         Ok(bound.first().copied().unwrap_or(address))
     }
 
@@ -279,10 +283,8 @@ impl Brim {
     where
         A: ServerApp + Send + Sync + 'static,
     {
-        let drain = self.drain();
-        let (service, bound) = Bound::new(name, app, addresses, drain, &mut self.sockets)?;
-        self.server.add_service(service);
-        Ok(bound)
+        let (drain, threads) = (self.drain(), self.threads);
+        self.serve(name, &Arc::new(app), addresses, &drain, threads)
     }
 
     /// Adds work that nobody waits for at the end.
@@ -290,6 +292,42 @@ impl Brim {
         let mut service = background_service(name, work);
         service.threads = Some(1);
         self.server.add_service(service);
+    }
+
+    /// Has threads serve, each through sockets of its own, which are the same; where they came to be
+    /// bound.
+    fn serve<A>(
+        &mut self,
+        name: &str,
+        app: &Arc<A>,
+        addresses: &[SocketAddr],
+        drain: &Drain,
+        threads: usize,
+    ) -> io::Result<Vec<SocketAddr>>
+    where
+        A: ServerApp + Send + Sync + 'static,
+    {
+        let mut sockets = Vec::new();
+        for address in addresses {
+            sockets.push(self.sockets.open(name, *address)?);
+        }
+        let bound: io::Result<Vec<_>> = sockets.iter().map(TcpListener::local_addr).collect();
+        let bound = bound?;
+        for _ in 0..threads {
+            let mut service = ListeningService::new(name.to_owned(), Shared(app.clone()));
+            let fds = ListenFds::new(Fds::new().into());
+            for (socket, address) in sockets.iter().zip(&bound) {
+                let address = address.to_string();
+                // Requests are buffered where they are read; another buffer below would only be copied.
+                let listener = ListenerConfig::tcp(address.clone());
+                let listener = listener.l4_buffer(L4BufferSettings::unbuffered());
+                service.endpoints().add_listener(listener);
+                // The listener made from the descriptor owns it from here on.
+                fds.lock().add(address, socket.try_clone()?.into_raw_fd());
+            }
+            self.workers.start(name, drain.clone().serve(service, fds))?;
+        }
+        Ok(bound)
     }
 
     fn drain(&self) -> Drain {
@@ -326,6 +364,7 @@ impl Brim {
             disk: self.disk.clone(),
         };
         self.server.run(RunArgs { shutdown_signal: Box::new(signals) });
+        self.workers.end();
         if let Some(disk) = self.disk {
             disk.close();
         }
@@ -356,11 +395,11 @@ impl BackgroundService for Upkeep {
     }
 }
 
-/// The door, which is not the service's alone.
-struct SharedDoor(Arc<Door>);
+/// What serves, in each of its threads.
+struct Shared<A>(Arc<A>);
 
 #[async_trait]
-impl ServerApp for SharedDoor {
+impl<A: ServerApp + Send + Sync + 'static> ServerApp for Shared<A> {
     async fn process_new(
         self: &Arc<Self>,
         stream: Stream,
@@ -370,14 +409,8 @@ impl ServerApp for SharedDoor {
     }
 }
 
-/// A service with sockets that are bound already.
-struct Bound<A> {
-    service: ListeningService<A>,
-    sockets: Vec<(String, TcpListener)>,
-    drain: Drain,
-}
-
 /// When a service begins and ends.
+#[derive(Clone)]
 struct Drain {
     stop: ShutdownWatch,
     /// How it takes part in the wait for what still runs; `None`: it serves to the end, and its
@@ -386,59 +419,20 @@ struct Drain {
     open: ShutdownWatch,
 }
 
-impl<A: ServerApp + Send + Sync + 'static> Bound<A> {
-    /// The service, and where its sockets came to be bound.
-    fn new(
-        name: &str,
-        app: A,
-        addresses: &[SocketAddr],
-        drain: Drain,
-        sockets_there: &mut Sockets,
-    ) -> io::Result<(Self, Vec<SocketAddr>)> {
-        let mut service = ListeningService::new(name.to_owned(), app);
-        let mut sockets = Vec::new();
-        let mut bound = Vec::new();
-        for address in addresses {
-            let socket = sockets_there.open(name, *address)?;
-            let address = socket.local_addr()?;
-            // Requests are buffered where they are read; another buffer below would only be copied.
-            let listener = ListenerConfig::tcp(address.to_string());
-            service.endpoints().add_listener(listener.l4_buffer(L4BufferSettings::unbuffered()));
-            sockets.push((address.to_string(), socket));
-            bound.push(address);
+impl Drain {
+    /// One thread's share of a service.
+    async fn serve<A>(self, mut service: ListeningService<Shared<A>>, fds: ListenFds)
+    where
+        A: ServerApp + Send + Sync + 'static,
+    {
+        let Self { stop, running, mut open } = self;
+        let _accepting = running.as_ref().map(TaskTracker::token);
+        if open.wait_for(|open| *open).await.is_err() {
+            // It never began.
+            return;
         }
-        Ok((Self { service, sockets, drain }, bound))
-    }
-}
-
-#[async_trait]
-impl<A: ServerApp + Send + Sync + 'static> PingoraService for Bound<A> {
-    async fn start_service(
-        &mut self,
-        fds: Option<ListenFds>,
-        pingora_stop: ShutdownWatch,
-        listeners_per_fd: usize,
-    ) {
-        let Drain { stop, running, open } = &self.drain;
-        let (_accepting, stop) = (running.as_ref().map(TaskTracker::token), stop.clone());
-        // An error is the end of the process.
-        let (mut open, mut pingora_stop) = (open.clone(), pingora_stop);
-        tokio::select! {
-            _ = open.wait_for(|open| *open) => {}
-            _ = pingora_stop.wait_for(|stop| *stop) => return,
-        }
-        if let Some(fds) = &fds {
-            for (address, socket) in self.sockets.drain(..) {
-                // The listener made from the descriptor owns it from here on.
-                fds.lock().add(address, socket.into_raw_fd());
-            }
-        }
-        self.service.start_service(fds, stop, listeners_per_fd).await;
+        service.start_service(Some(fds), stop, 1).await;
         tokio::time::sleep(TASKS_START_WITHIN).await;
-    }
-
-    fn name(&self) -> &str {
-        self.service.name()
     }
 }
 

@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Who has a lock on this file has the folder.
 const LOCK: &str = "lock";
+/// How Linux calls the file system that is in memory.
+const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 
 /// A folder of the file system.
 pub struct LocalFolder {
@@ -25,7 +27,18 @@ struct Claim {
     lock: fs::File,
 }
 
-struct LocalFile(fs::File);
+struct LocalFile {
+    file: fs::File,
+    /// In a file system that has nothing but memory: no read waits for a device.
+    is_in_memory: bool,
+}
+
+impl LocalFile {
+    fn opened(file: fs::File) -> Arc<dyn File> {
+        let is_in_memory = rustix::fs::fstatfs(&file).is_ok_and(|about| about.f_type == TMPFS);
+        Arc::new(Self { file, is_in_memory })
+    }
+}
 
 impl LocalFolder {
     /// Touches nothing yet.
@@ -42,7 +55,7 @@ impl LocalFolder {
 pub(super) fn open_for_reading(path: &Path) -> io::Result<Arc<dyn File>> {
     // A pipe of this name does not make anybody wait.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
-    Ok(Arc::new(LocalFile(fs::File::options().read(true).custom_flags(flags).open(path)?)))
+    Ok(LocalFile::opened(fs::File::options().read(true).custom_flags(flags).open(path)?))
 }
 
 impl Folder for LocalFolder {
@@ -87,7 +100,7 @@ impl Folder for LocalFolder {
         let path = self.path.join(name);
         let file = fs::File::options().read(true).write(true).create_new(true).open(&path)?;
         if bytes == 0 {
-            return Ok(Arc::new(LocalFile(file)));
+            return Ok(LocalFile::opened(file));
         }
         let made = match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
             // Not every file system can; there, a full device is noticed when it is written to.
@@ -95,7 +108,7 @@ impl Folder for LocalFolder {
             made => made.map_err(io::Error::from),
         };
         match made {
-            Ok(()) => Ok(Arc::new(LocalFile(file))),
+            Ok(()) => Ok(LocalFile::opened(file)),
             Err(error) => {
                 // What could be set aside is given back; the name must be free for another try.
                 fs::remove_file(&path)?;
@@ -106,7 +119,7 @@ impl Folder for LocalFolder {
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let file = fs::File::options().read(true).write(true).open(self.path.join(name))?;
-        Ok(Arc::new(LocalFile(file)))
+        Ok(LocalFile::opened(file))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -127,13 +140,13 @@ impl Folder for LocalFolder {
 
 impl File for LocalFile {
     fn bytes(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn read(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
         let mut done = 0;
         while done < buf.len() {
-            match self.0.read_at(&mut buf[done..], at + done as u64) {
+            match self.file.read_at(&mut buf[done..], at + done as u64) {
                 Ok(0) => break,
                 Ok(read) => done += read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -145,7 +158,8 @@ impl File for LocalFile {
 
     fn read_now(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
         let mut parts = [IoSliceMut::new(buf)];
-        match rustix::io::preadv2(&self.0, &mut parts, at, ReadWriteFlags::NOWAIT) {
+        match rustix::io::preadv2(&self.file, &mut parts, at, ReadWriteFlags::NOWAIT) {
+            Err(Errno::OPNOTSUPP) if self.is_in_memory => self.read(buf, at),
             // The file system cannot tell.
             Err(Errno::OPNOTSUPP) => Err(ErrorKind::WouldBlock.into()),
             read => Ok(read?),
@@ -153,14 +167,31 @@ impl File for LocalFile {
     }
 
     fn write(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, at)
+        self.file.write_all_at(bytes, at)
     }
 
     fn set_bytes(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
+        self.file.set_len(bytes)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_memory_is_read_at_once() {
+        let folder = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
+        let folder = LocalFolder::new(folder.path());
+        folder.claim().expect("claimed");
+        let file = folder.create("file", 8).expect("made");
+        file.write(b"contents", 0).expect("written");
+        let mut seen = [0; 4];
+        assert_eq!(file.read_now(&mut seen, 3).expect("read"), 4);
+        assert_eq!(&seen, b"tent");
     }
 }

@@ -20,9 +20,10 @@ pub(super) fn recipe(setting: &Setting, who: Who) -> Option<Recipe> {
         true => format!("access_log {dir}/access.log combined buffer=64k flush=1s;"),
         false => "access_log off;".to_owned(),
     };
-    // sendfile in one piece with the head in front of it, or copies that are made in one piece.
+    // sendfile in one piece, or copies that are made in one piece. With `tcp_nopush` answers of 100 KiB
+    // out of the cache wait for a timer: an eighth of them come.
     let sending = match who {
-        Who::NginxSendfile => "sendfile on; sendfile_max_chunk 2m; tcp_nopush on;",
+        Who::NginxSendfile => "sendfile on; sendfile_max_chunk 2m; tcp_nopush off;",
         _ => "sendfile off; output_buffers 2 128k;",
     };
     // The manager, which evicts, may do all that there is to do; its own limits let the cache grow

@@ -72,9 +72,18 @@ fn json(out: &mut Vec<u8>, record: &Record<'_>) {
 
 /// As nginx and Apache write it; there are no users.
 fn combined(out: &mut Vec<u8>, record: &Record<'_>) {
-    let time = jiff::Timestamp::try_from(record.time).unwrap_or_default();
-    let time = time.to_zoned(jiff::tz::TimeZone::UTC);
-    put(out, format_args!("{} - - [{}] \"", record.client, time.strftime("%d/%b/%Y:%H:%M:%S %z")));
+    thread_local! {
+        /// `21/Sep/2026:14:13:20 +0000`
+        static LATEST: Latest<26> = const { Cell::new(None) };
+    }
+    plain(out, &Known::Address(record.client));
+    out.extend_from_slice(b" - - [");
+    LATEST.with(|latest| {
+        put_second(out, latest, since_epoch(record.time), |time| {
+            time.strftime("%d/%b/%Y:%H:%M:%S +0000").to_string()
+        });
+    });
+    out.extend_from_slice(b"] \"");
     match record.head {
         Some(head) => {
             escape::plain(out, head.method.as_str().as_bytes());
@@ -84,12 +93,18 @@ fn combined(out: &mut Vec<u8>, record: &Record<'_>) {
                 Version::Http2 => "HTTP/2.0",
                 version => version.name(),
             };
-            put(out, format_args!(" {version}"));
+            out.push(b' ');
+            out.extend_from_slice(version.as_bytes());
         }
         None => out.push(b'-'),
     }
-    let content = record.sent.bytes.saturating_sub(record.sent.head_bytes);
-    put(out, format_args!("\" {:03} {content}", record.status));
+    out.extend_from_slice(b"\" ");
+    match record.status {
+        0 => out.extend_from_slice(b"000"),
+        status => put_number(out, status),
+    }
+    out.push(b' ');
+    put_number(out, record.sent.bytes.saturating_sub(record.sent.head_bytes));
     for name in ["referer", "user-agent"] {
         out.extend_from_slice(b" \"");
         match record.field(name) {
@@ -171,26 +186,40 @@ fn plain(out: &mut Vec<u8>, known: &Known<'_>) {
     }
 }
 
-/// Many lines are of the same second: what they have in common is worked out once.
 fn put_time(out: &mut Vec<u8>, time: SystemTime) {
-    /// `2026-09-21T14:13:20`
-    type Text = [u8; 19];
     thread_local! {
-        static LATEST: Cell<Option<(u64, Text)>> = const { Cell::new(None) };
+        /// `2026-09-21T14:13:20`
+        static LATEST: Latest<19> = const { Cell::new(None) };
     }
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = since.as_secs();
-    let known = LATEST.get().filter(|(of, _)| *of == seconds);
-    let (_, text) = known.unwrap_or_else(|| {
-        let time = i64::try_from(seconds).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
-        let text = time.unwrap_or_default().to_string().into_bytes();
-        let text = text.get(..19).and_then(|text| Text::try_from(text).ok());
-        (seconds, text.unwrap_or(*b"1970-01-01T00:00:00"))
-    });
-    LATEST.set(Some((seconds, text)));
-    out.extend_from_slice(&text);
+    let since = since_epoch(time);
+    LATEST.with(|latest| put_second(out, latest, since, |time| time.to_string()));
     put_thousandths(out, since.subsec_millis().into());
     out.push(b'Z');
+}
+
+/// The second that was written last, and how.
+type Latest<const N: usize> = Cell<Option<(u64, [u8; N])>>;
+
+/// Many lines are of the same second: what they have in common is worked out once.
+fn put_second<const N: usize>(
+    out: &mut Vec<u8>,
+    latest: &Latest<N>,
+    since: Duration,
+    text: impl FnOnce(jiff::Timestamp) -> String,
+) {
+    let seconds = since.as_secs();
+    let known = latest.get().filter(|(of, _)| *of == seconds);
+    let (_, text) = known.unwrap_or_else(|| {
+        let time = i64::try_from(seconds).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+        let text = text(time.unwrap_or_default());
+        (seconds, text.as_bytes().first_chunk().copied().unwrap_or([b'-'; N]))
+    });
+    latest.set(Some((seconds, text)));
+    out.extend_from_slice(&text);
+}
+
+fn since_epoch(time: SystemTime) -> Duration {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// A point and three digits.

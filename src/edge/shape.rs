@@ -54,20 +54,25 @@ pub(super) fn shape(request: &Request<'_>, head: &Head, total: Option<u64>) -> S
 /// that is not there (RFC 9110, section 15.4.5).
 pub(super) fn not_modified(out: &mut Vec<u8>, head: &Head) {
     out.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n");
-    for (name, value) in head.fields.iter() {
-        let is = |known: &str| name.eq_ignore_ascii_case(known);
-        let is_about_content =
-            name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("content-"));
-        if !is_about_content || is("content-location") || is("content-security-policy") {
-            field(out, name, value);
+    let mut rest = head.field_lines();
+    while let Some(end) = memchr::memchr(b'\n', rest) {
+        let line;
+        (line, rest) = rest.split_at(end + 1);
+        let begins = |with: &[u8]| {
+            line.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
+        };
+        let is_about_content = begins(b"content-");
+        if !is_about_content || begins(b"content-location:") || begins(b"content-security-policy:")
+        {
+            out.extend_from_slice(line);
         }
     }
 }
 
 /// What another cache has to know to keep a response as it is kept here.
 pub(super) fn for_caches(out: &mut Vec<u8>, head: &Head) {
-    tags::write(&head.tags, out);
-    out.extend_from_slice(&head.for_caches);
+    tags::write(&head.extras().tags, out);
+    out.extend_from_slice(&head.extras().for_caches);
 }
 
 /// The head of a 206, without its Content-Type where the parts have their own.

@@ -2,10 +2,11 @@
 //! (RFC 9110, section 7.6.3) of whatever it asks upstream, and looks for itself there before it does
 //! anything else with a request: one that waited for its own fill would wait for ever.
 
-use crate::wire::fields::{Fields, split_list};
+use crate::wire::fields::Fields;
 
 /// How servers of this kind call themselves there.
 const NAME: &str = "brim";
+const CDN_LOOP: &str = "cdn-loop";
 /// More of them in a row are a mistake, also where none has been here before: a server that is
 /// started again, or one of many behind one address, does not know itself.
 const SERVERS_MAX: usize = 8;
@@ -55,20 +56,12 @@ impl Looped {
 /// Whether a request may go on, whoever sent it. What this finds does not depend on how the fields
 /// are to be read: a quote that is never closed hides nothing.
 pub fn check(request: &Fields, identity: &Identity) -> Result<(), Looped> {
-    let (mut servers, mut bytes) = (0, 0);
-    for (name, value) in request.iter() {
-        let is_way = is_cdn_loop(name);
-        if !is_way && !name.eq_ignore_ascii_case("via") {
-            continue;
-        }
-        if memchr::memmem::find(value, identity.as_str().as_bytes()).is_some() {
-            return Err(Looped::Here);
-        }
-        if is_way {
-            servers += split_list(value).filter(|member| is_of_this_kind(member)).count();
-            bytes += value.len();
-        }
+    let is_own = |value: &[u8]| memchr::memmem::find(value, identity.0.as_bytes()).is_some();
+    if request.all(CDN_LOOP).chain(request.all("via")).any(is_own) {
+        return Err(Looped::Here);
     }
+    let servers = request.tokens(CDN_LOOP).filter(|member| is_of_this_kind(member)).count();
+    let bytes: usize = request.all(CDN_LOOP).map(<[u8]>::len).sum();
     match (servers, bytes) {
         (servers, _) if servers > SERVERS_MAX => Err(Looped::TooManyServers),
         (_, bytes) if bytes > BYTES_MAX => Err(Looped::TooLong),
@@ -79,7 +72,7 @@ pub fn check(request: &Fields, identity: &Identity) -> Result<(), Looped> {
 /// The CDN-Loop of a request that is sent on: as it came, and this server behind it.
 pub fn continued(request: &Fields, identity: &Identity) -> Vec<u8> {
     let mut way = Vec::with_capacity(64);
-    for before in request.all("cdn-loop").filter(|before| !before.is_empty()) {
+    for before in request.all(CDN_LOOP).filter(|before| !before.is_empty()) {
         way.extend_from_slice(before);
         way.extend_from_slice(b", ");
     }
@@ -87,10 +80,6 @@ pub fn continued(request: &Fields, identity: &Identity) -> Vec<u8> {
         way.extend_from_slice(part.as_bytes());
     }
     way
-}
-
-fn is_cdn_loop(name: &str) -> bool {
-    name.eq_ignore_ascii_case("cdn-loop")
 }
 
 /// A member without its parameters.

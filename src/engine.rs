@@ -233,7 +233,7 @@ impl Engine {
                 body: old.body.joined(&new.body),
                 asked: new.asked,
             };
-            if new.head.terms.is_err() {
+            if new.head.terms().is_err() {
                 self.store.remove(key.as_bytes());
                 return Arc::new(new);
             }
@@ -287,7 +287,7 @@ impl Engine {
         old: &Arc<Object>,
         new: &Arc<Object>,
     ) {
-        if new.head.terms.is_err_and(storing::Refusal::is_about_request) {
+        if new.head.terms().is_err_and(storing::Refusal::is_about_request) {
             return;
         }
         let newest = self.store.purges().newest();

@@ -11,6 +11,7 @@ pub mod freshness;
 pub mod https;
 pub mod key;
 pub mod loops;
+pub mod packed;
 pub mod policy;
 pub mod purging;
 pub mod range;

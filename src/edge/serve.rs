@@ -376,7 +376,7 @@ impl Exchange<'_> {
         let is_asked_for = is_fetched || matches!(story.outcome, Outcome::Revalidated(_));
         // A child counts the time for which it has waited itself.
         let is_rounded_up = onward.is_child && (story.is_collapsed || !is_asked_for);
-        let age_of = |terms: &Terms| {
+        let age_of = |terms: Terms| {
             if is_rounded_up { terms.age_rounded_up(now) } else { terms.age(now).as_secs() }
         };
         let age = head.kept_terms().map(age_of);
@@ -384,7 +384,7 @@ impl Exchange<'_> {
             shape::number(&mut out, "Age", age);
         }
         let origin_status = story.origin_status.filter(|told| *told != status);
-        Story { origin_status, ..story }.write(&mut out, &head.told_before);
+        Story { origin_status, ..story }.write(&mut out, &head.extras().told_before);
         if let Some(option) = onward.connection_option(status) {
             shape::field(&mut out, "Connection", option.as_bytes());
         }
@@ -567,7 +567,7 @@ impl Exchange<'_> {
         record: &mut Record<'_>,
     ) -> Result<Ended, WriteError> {
         let persistent = self.onward(Framing::Empty).persistent;
-        let story = Some((story, &head.told_before[..]));
+        let story = Some((story, &head.extras().told_before[..]));
         let to =
             Recipient { story, ..Recipient::of(self.request.head, persistent, self.hsts_line()) };
         own.send(reply, to, record).await?;

@@ -32,10 +32,7 @@ pub type Pieces = [Option<Bytes>; PIECES_MAX];
 
 /// Parts of a content of known length, apart from each other, in order. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Body {
-    total: u64,
-    here: Here,
-}
+pub struct Body(Here);
 
 /// What is here of a content.
 #[derive(Clone, Debug)]
@@ -47,6 +44,8 @@ enum Here {
 
 #[derive(Debug)]
 struct Parts {
+    /// Length of the whole.
+    total: u64,
     /// Nothing is missing in memory.
     is_whole: bool,
     weight: usize,
@@ -101,14 +100,14 @@ impl Body {
             } else {
                 [first, others.concat().into()].concat().into()
             };
-            return Self { total, here: Here::Small(all) };
+            return Self(Here::Small(all));
         }
         let piece = |(_, piece): &(u64, Bytes)| PIECE_BYTES + piece.len();
         let part = |part: &Part| size_of::<Part>() + part.pieces.iter().map(piece).sum::<usize>();
         let weight = PARTS_BYTES + parts.iter().map(part).sum::<usize>();
         let parts = RwLock::new(parts);
-        let parts = Parts { is_whole, weight, parts, chunks: OnceLock::new() };
-        Self { total, here: Here::Parts(Arc::new(parts)) }
+        let parts = Parts { total, is_whole, weight, parts, chunks: OnceLock::new() };
+        Self(Here::Parts(Arc::new(parts)))
     }
 
     /// A content that lies on the disk.
@@ -121,7 +120,7 @@ impl Body {
     /// Its chunks are going to be found there, if no other place is known; `None`: small content needs
     /// no other place than it has.
     pub(super) fn lies_in(&self, chunks: Chunks) -> Option<&Chunks> {
-        match &self.here {
+        match &self.0 {
             Here::Small(_) => None,
             Here::Parts(parts) => Some(parts.chunks.get_or_init(|| chunks)),
         }
@@ -129,7 +128,7 @@ impl Body {
 
     /// Where it lies on the disk.
     pub(super) fn chunks(&self) -> Option<&Chunks> {
-        match &self.here {
+        match &self.0 {
             Here::Small(_) => None,
             Here::Parts(parts) => parts.chunks.get(),
         }
@@ -137,14 +136,14 @@ impl Body {
 
     /// Whole, and kept with the head wherever that is.
     pub(super) fn is_small(&self) -> bool {
-        matches!(self.here, Here::Small(_))
+        matches!(self.0, Here::Small(_))
     }
 
     /// Shows what is here at the moment.
     fn with_parts<T>(&self, see: impl FnOnce(&[Part]) -> T) -> T {
-        match &self.here {
+        match &self.0 {
             Here::Small(all) => {
-                let part = Part { start: 0, pieces: vec![(self.total, all.clone())] };
+                let part = Part { start: 0, pieces: vec![(self.total(), all.clone())] };
                 see(if all.is_empty() { &[] } else { std::slice::from_ref(&part) })
             }
             Here::Parts(parts) => see(&parts.parts.read().unwrap_or_else(PoisonError::into_inner)),
@@ -153,12 +152,15 @@ impl Body {
 
     /// Length of the whole.
     pub fn total(&self) -> u64 {
-        self.total
+        match &self.0 {
+            Here::Small(all) => all.len() as u64,
+            Here::Parts(parts) => parts.total,
+        }
     }
 
     /// Nothing is missing in memory.
     pub(super) fn is_in_memory(&self) -> bool {
-        match &self.here {
+        match &self.0 {
             Here::Small(_) => true,
             Here::Parts(parts) => parts.is_whole && self.with_parts(|parts| !parts.is_empty()),
         }
@@ -172,13 +174,13 @@ impl Body {
     /// Up to where bytes are here from this one on; `None` if it is not here itself.
     fn here_until(&self, at: u64) -> Option<u64> {
         if self.is_small() {
-            return (at < self.total).then_some(self.total);
+            return (at < self.total()).then_some(self.total());
         }
         let end = |parts: &[Part]| part_with(parts, &(at..at + 1)).map(Part::end);
         if let Some(end) = self.with_parts(end) {
             return Some(end);
         }
-        self.chunks().filter(|chunks| chunks.has(at)).map(|_| chunk_end(at).min(self.total))
+        self.chunks().filter(|chunks| chunks.has(at)).map(|_| chunk_end(at).min(self.total()))
     }
 
     /// The first of these bytes that are not here, and the missing ones behind it. What lies on the
@@ -202,16 +204,16 @@ impl Body {
         };
         let (mut here, mut at) = (0, 0);
         for _ in 0..chunks_max {
-            if at >= self.total {
+            if at >= self.total() {
                 break;
             }
-            let end = chunk_end(at).min(self.total);
+            let end = chunk_end(at).min(self.total());
             let is_there = |parts: &[Part]| part_with(parts, &(at..end)).is_some();
             let in_memory = || self.with_parts(is_there);
             here += if chunks.has(at) || in_memory() { end - at } else { 0 };
             at = end;
         }
-        (here, at >= self.total)
+        (here, at >= self.total())
     }
 
     fn gap_at(&self, at: u64, end: u64) -> Range<u64> {
@@ -228,14 +230,14 @@ impl Body {
             }
             until = chunk_end(until);
         }
-        at - at % CHUNK_BYTES..until.min(self.total)
+        at - at % CHUNK_BYTES..until.min(self.total())
     }
 
     /// Takes a few pieces off the front of a range; `None` if they are not here.
     pub fn take(&self, wanted: &mut Range<u64>) -> Option<Pieces> {
-        if let Here::Small(all) = &self.here {
+        if let Here::Small(all) = &self.0 {
             let mut pieces = Pieces::default();
-            let end = wanted.end.min(self.total);
+            let end = wanted.end.min(self.total());
             // A range of what is not there is no range of a whole content.
             let part = all.get(usize::try_from(wanted.start).ok()?..usize::try_from(end).ok()?)?;
             pieces[0] = Some(all.slice_ref(part)).filter(|part| !part.is_empty());
@@ -269,7 +271,7 @@ impl Body {
         };
         let starts = parts.iter().flat_map(|part| chunks_of(part).map(move |start| (part, start)));
         let chunk = |(part, start): (&Part, u64)| {
-            let mut wanted = start..chunk_end(start).min(self.total);
+            let mut wanted = start..chunk_end(start).min(self.total());
             if wanted.end > part.end() {
                 return None;
             }
@@ -302,7 +304,7 @@ impl Body {
         if joined.len() > PARTS_MAX || have_places {
             return other.clone();
         }
-        let body = Self::of(self.total, joined);
+        let body = Self::of(self.total(), joined);
         own.or(others).into_iter().for_each(|chunks| {
             body.lies_in(chunks.clone());
         });
@@ -311,7 +313,7 @@ impl Body {
 
     /// Bytes that it costs to keep.
     pub(super) fn weight(&self) -> usize {
-        match &self.here {
+        match &self.0 {
             Here::Small(all) => all.len(),
             Here::Parts(parts) => parts.weight,
         }
@@ -320,7 +322,7 @@ impl Body {
     /// A hold on content that others are still at; `None` if nobody is, or if there is little to
     /// gain.
     pub(super) fn hold(&self, is_object_held: bool) -> Option<Hold> {
-        let Here::Parts(parts) = &self.here else { return None };
+        let Here::Parts(parts) = &self.0 else { return None };
         let is_shared = is_object_held || Arc::strong_count(parts) > 1;
         let bytes = parts.weight as u64;
         let is_worth_it = is_shared && bytes > ONE_PIECE_BYTES;

@@ -42,7 +42,7 @@ impl Engine {
     }
 
     fn fate(&self, key: &[u8], head: &Head, asked: u64) -> Fate {
-        self.store.purges().fate(key, &head.tags, asked)
+        self.store.purges().fate(key, &head.extras().tags, asked)
     }
 
     /// Whether one of the objects of a value is gone.

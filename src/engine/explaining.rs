@@ -179,9 +179,9 @@ impl Engine {
     }
 
     fn made_stale(&self, key: &[u8], object: &Object) -> Option<SystemTime> {
-        match self.store.purges().fate(key, &object.head.tags, object.asked) {
+        match self.store.purges().fate(key, &object.head.extras().tags, object.asked) {
             Fate::Stale(since, _) => Some(since),
-            Fate::Stays | Fate::Gone(_) => object.head.made_stale,
+            Fate::Stays | Fate::Gone(_) => object.head.extras().made_stale,
         }
     }
 

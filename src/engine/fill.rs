@@ -551,16 +551,16 @@ impl Task {
             response,
             request: &self.request.fields,
             additions: &self.additions,
-            terms: stored.head.terms,
+            terms: stored.head.terms(),
             withheld: &withheld,
             now: received.now,
         };
         let (newer, once) = Head::new(&parts);
-        let mut head = stored.head.updated(&newer, &self.request.fields);
+        let head = stored.head.updated(&newer, &self.request.fields);
         let fields = head.fields_for_caches();
         let judge = |_| storing::judge(&self.asked(), head.status, &fields, &self.policy, received);
-        head.terms = head.terms.and_then(judge);
-        let (head, body) = (Arc::new(head), stored.body.clone());
+        let terms = head.terms().and_then(judge);
+        let (head, body) = (Arc::new(head.on_terms(terms)), stored.body.clone());
         (Object { head, body, asked: self.fill.asked }, once)
     }
 
@@ -585,10 +585,8 @@ impl Task {
         let object = if is_same {
             self.refreshed(stored, response, received).0
         } else {
-            let mut head = Head::clone(&stored.head);
-            if let Ok(terms) = &mut head.terms {
-                terms.must_validate = true;
-            }
+            let terms = stored.head.terms().map(|terms| Terms { must_validate: true, ..terms });
+            let head = Head::clone(&stored.head).on_terms(terms);
             Object { head: Arc::new(head), body: stored.body.clone(), asked: stored.asked }
         };
         self.engine.in_flight.finish(&self.fill, || {

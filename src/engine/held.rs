@@ -141,7 +141,7 @@ impl Meant {
     fn is(&self, key: &[u8], object: &Object) -> bool {
         match self {
             Self::All => true,
-            Self::These(purges) => purges.fate(key, &object.head.tags, 0) != Fate::Stays,
+            Self::These(purges) => purges.fate(key, &object.head.extras().tags, 0) != Fate::Stays,
         }
     }
 }
@@ -150,7 +150,7 @@ impl Held {
     fn new(key: &[u8], object: &Object, tier: &'static str, now: SystemTime) -> Self {
         let head = &object.head;
         let terms = head.kept_terms();
-        let tags = head.tags.split(|byte| *byte == b'\n').filter(|tag| !tag.is_empty());
+        let tags = head.extras().tags.split(|byte| *byte == b'\n').filter(|tag| !tag.is_empty());
         Self {
             url: url(key),
             tier,

@@ -235,7 +235,7 @@ impl Fill {
     /// Names that what it brings can be purged by, as far as they are known.
     fn tags(&self) -> Bytes {
         match &self.lock().verdict {
-            Some(Verdict::Arriving(answer)) => answer.head.tags.clone(),
+            Some(Verdict::Arriving(answer)) => answer.head.extras().tags.clone(),
             _ => Bytes::new(),
         }
     }

@@ -4,6 +4,7 @@ use super::body::{Body, Chunks, Hold};
 use crate::outcome::Tier;
 use crate::rules::cache_status::{self, CACHE_STATUS};
 use crate::rules::forwarding;
+use crate::rules::packed::PackedTerms;
 use crate::rules::storing::{Refusal, Terms};
 use crate::rules::tags::{self, TooMany};
 use crate::rules::vary::Variant;
@@ -13,9 +14,10 @@ use crate::wire::fields::{Composer, Fields};
 use crate::wire::names;
 use crate::wire::response::ResponseHead;
 use bytes::Bytes;
+use smallvec::SmallVec;
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 /// Objects kept for one key, for different request fields.
@@ -35,8 +37,14 @@ pub struct Head {
     pub variant: Variant,
     /// What the site adds to the key from the request.
     pub additions: Box<[u8]>,
-    /// How it may be used, or why it is not kept.
-    pub terms: Result<Terms, Refusal>,
+    /// `terms` and `extras` read them.
+    terms: Result<PackedTerms, Refusal>,
+    extras: Option<Box<Extras>>,
+}
+
+/// What few heads have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extras {
     /// Names that it can be purged by, each ended by a line feed.
     pub tags: Bytes,
     /// What caches that ask here are told besides the tags: the origin's Surrogate-Control, each line
@@ -48,6 +56,13 @@ pub struct Head {
     /// When a purge made it stale: for people, and not known any more after a time on the disk.
     pub made_stale: Option<SystemTime>,
 }
+
+static NO_EXTRAS: Extras = Extras {
+    tags: Bytes::new(),
+    for_caches: Bytes::new(),
+    told_before: Bytes::new(),
+    made_stale: None,
+};
 
 /// A stored response.
 #[derive(Clone, Debug)]
@@ -64,9 +79,9 @@ pub struct Object {
 #[derive(Debug, Default)]
 pub(super) struct Variants {
     /// Never empty in the store.
-    pub objects: Vec<Arc<Object>>,
-    /// Where it was written.
-    pub receipt: Receipt,
+    pub objects: SmallVec<[Arc<Object>; 1]>,
+    /// Where it was written, if anybody has asked.
+    pub receipt: OnceLock<Receipt>,
     /// Compared with all purges up to this number.
     pub compared: AtomicU64,
 }
@@ -94,9 +109,7 @@ pub(super) struct StoredHead {
     pub(super) variant: Variant,
     pub(super) additions: Box<[u8]>,
     pub(super) terms: Terms,
-    pub(super) tags: Bytes,
-    pub(super) for_caches: Bytes,
-    pub(super) told_before: Bytes,
+    pub(super) extras: Extras,
 }
 
 impl Head {
@@ -149,12 +162,15 @@ impl Head {
             fields: composer.finish(),
             variant: Variant::new(&response.fields, parts.request),
             additions: parts.additions.into(),
-            terms: parts.terms,
-            // With too many it is not kept.
-            tags: tags.unwrap_or_default(),
-            for_caches: for_caches.into(),
-            told_before: cache_status::told_before(&response.fields),
-            made_stale: None,
+            terms: parts.terms.map(PackedTerms::from),
+            extras: Extras {
+                // With too many it is not kept.
+                tags: tags.unwrap_or_default(),
+                for_caches: for_caches.into(),
+                told_before: cache_status::told_before(&response.fields),
+                made_stale: None,
+            }
+            .kept(),
         };
         (head, once.into())
     }
@@ -180,57 +196,54 @@ impl Head {
         let fields = composer.finish();
         let variant = Variant::new(&fields, request);
         let additions = newer.additions.clone();
-        let (status, terms, tags) = (self.status, newer.terms, newer.tags.clone());
-        let of_both = if newer.for_caches.is_empty() { self } else { newer };
+        let (own, newer_extras) = (self.extras(), newer.extras());
+        let of_both = if newer_extras.for_caches.is_empty() { own } else { newer_extras };
         let for_caches = of_both.for_caches.clone();
-        let told_before = newer.told_before.clone();
-        let head = Self {
-            status,
-            fields,
-            variant,
-            additions,
-            terms,
-            tags,
-            for_caches,
-            told_before,
-            made_stale: None,
-        };
-        head.with_tags_of(self)
+        let extras = Extras { for_caches, made_stale: None, ..newer_extras.clone() }.kept();
+        let (status, terms) = (self.status, newer.terms);
+        Self { status, fields, variant, additions, terms, extras }.with_tags_of(self)
     }
 
     /// The same, also to be purged by the names of another one, whose content goes on in this; not
     /// to be kept if that is too many.
     #[must_use]
     pub(super) fn with_tags_of(self, other: &Self) -> Self {
-        match tags::united(&self.tags, &other.tags) {
-            Ok(tags) => Self { tags, ..self },
+        match tags::united(&self.extras().tags, &other.extras().tags) {
+            Ok(tags) => Self { extras: Extras { tags, ..self.extras().clone() }.kept(), ..self },
             Err(TooMany) => Self { terms: Err(Refusal::Tags), ..self },
         }
     }
 
     /// A head that was stored; `None` if its bytes are no head.
     pub(super) fn stored(stored: StoredHead) -> Option<Self> {
-        let StoredHead { status, bytes, variant, additions, terms, tags, for_caches, told_before } =
-            stored;
-        let (fields, terms) = (Fields::of_lines(&bytes)?, Ok(terms));
-        Some(Self {
-            status,
-            fields,
-            variant,
-            additions,
-            terms,
-            tags,
-            for_caches,
-            told_before,
-            made_stale: None,
-        })
+        let StoredHead { status, bytes, variant, additions, terms, extras } = stored;
+        let (fields, terms) = (Fields::of_lines(&bytes)?, Ok(terms.into()));
+        let extras = extras.kept();
+        Some(Self { status, fields, variant, additions, terms, extras })
     }
 
     /// The same, stale since that moment if it was not before.
     #[must_use]
     pub(super) fn stale_since(&self, since: SystemTime) -> Self {
-        let terms = self.terms.map(|terms| terms.ended_at(since));
-        Self { terms, made_stale: Some(since), ..self.clone() }
+        let terms = self.terms().map(|terms| terms.ended_at(since));
+        let extras = Extras { made_stale: Some(since), ..self.extras().clone() }.kept();
+        Self { extras, ..self.clone() }.on_terms(terms)
+    }
+
+    /// The same on other terms.
+    #[must_use]
+    pub(super) fn on_terms(self, terms: Result<Terms, Refusal>) -> Self {
+        Self { terms: terms.map(PackedTerms::from), ..self }
+    }
+
+    /// How it may be used, or why it is not kept.
+    pub fn terms(&self) -> Result<Terms, Refusal> {
+        self.terms.map(Terms::from)
+    }
+
+    /// What few heads have.
+    pub fn extras(&self) -> &Extras {
+        self.extras.as_deref().unwrap_or(&NO_EXTRAS)
     }
 
     /// Status line and field lines, each with its end.
@@ -246,22 +259,33 @@ impl Head {
 
     /// With what only caches are told of how it may be kept.
     pub fn fields_for_caches(&self) -> Cow<'_, Fields> {
-        if self.for_caches.is_empty() {
+        let for_caches = &self.extras().for_caches;
+        if for_caches.is_empty() {
             return Cow::Borrowed(&self.fields);
         }
-        let lines = Bytes::from([&self.bytes()[..], &self.for_caches].concat());
+        let lines = Bytes::from([&self.bytes()[..], for_caches].concat());
         Fields::of_lines(&lines).map_or(Cow::Borrowed(&self.fields), Cow::Owned)
     }
 
     /// How it may be used; never kept without.
-    pub fn kept_terms(&self) -> Option<&Terms> {
-        self.terms.as_ref().ok()
+    pub fn kept_terms(&self) -> Option<Terms> {
+        self.terms().ok()
     }
 
     /// Whether it answers a request with these fields and these additions to the key.
     pub fn answers(&self, request: &Fields, additions: &[u8]) -> bool {
         *self.additions == *additions
             && self.variant.matches(request, self.fields.first("content-language"))
+    }
+}
+
+impl Extras {
+    fn kept(self) -> Option<Box<Self>> {
+        (self != NO_EXTRAS).then(|| Box::new(self))
+    }
+
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.tags.len() + self.for_caches.len() + self.told_before.len()
     }
 }
 
@@ -294,17 +318,18 @@ impl Object {
 
     pub(super) fn weight(&self) -> usize {
         let head = &self.head;
-        let spans = head.fields.len() * 16;
-        let known = head.bytes().len() + spans + head.variant.weight() + head.additions.len();
-        let told = head.tags.len() + head.for_caches.len() + head.told_before.len();
-        OBJECT_BYTES + known + told + self.body.weight()
+        let known = head.fields.weight() + head.variant.weight() + head.additions.len();
+        let extras = head.extras.as_ref().map_or(0, |extras| extras.weight());
+        OBJECT_BYTES + known + extras + self.body.weight()
     }
 }
 
 impl Variants {
-    pub(super) fn of(objects: Vec<Arc<Object>>) -> Self {
+    pub(super) fn of(objects: impl IntoIterator<Item = Arc<Object>>) -> Self {
+        let mut objects: SmallVec<[Arc<Object>; 1]> = objects.into_iter().collect();
+        objects.shrink_to_fit();
         let asked = objects.iter().map(|object| object.asked).min().unwrap_or(0);
-        Self { objects, receipt: Receipt::default(), compared: AtomicU64::new(asked) }
+        Self { objects, receipt: OnceLock::new(), compared: AtomicU64::new(asked) }
     }
 
     /// The same, compared with all purges up to this number.

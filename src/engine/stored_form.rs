@@ -4,7 +4,7 @@
 //! not understood, is a miss.
 
 use super::body::{Body, Chunks};
-use super::object::{Head, Object, StoredHead, Variants};
+use super::object::{Extras, Head, Object, StoredHead, Variants};
 use crate::rules::storing::Terms;
 use crate::rules::vary::Variant;
 use crate::store::Value;
@@ -84,7 +84,7 @@ impl Variants {
 
 impl Value for Variants {
     fn receipt(&self) -> &Receipt {
-        &self.receipt
+        self.receipt.get_or_init(Receipt::default)
     }
 
     fn asked(&self) -> u64 {
@@ -105,23 +105,24 @@ impl Value for Variants {
             } else {
                 continue;
             };
-            let Ok(terms) = object.head.terms else { continue };
+            let Ok(terms) = object.head.terms() else { continue };
+            let extras = object.head.extras();
             let stored = StoredObject {
                 status: object.head.status,
                 head: object.head.bytes(),
                 variant: object.head.variant.clone(),
                 additions: object.head.additions.clone(),
                 terms,
-                tags: &object.head.tags,
-                for_caches: &object.head.for_caches,
-                told_before: &object.head.told_before,
+                tags: &extras.tags,
+                for_caches: &extras.for_caches,
+                told_before: &extras.told_before,
                 asked: object.asked,
                 total: object.body.total(),
                 lies,
             };
             let Ok(bytes) = postcard::to_stdvec(&stored) else { continue };
             let has_room = head.len() + bytes.len() <= HEAD_BYTES_MAX;
-            let new_tags = object.head.tags.split_inclusive(|byte| *byte == b'\n');
+            let new_tags = extras.tags.split_inclusive(|byte| *byte == b'\n');
             let new_tags: Vec<&[u8]> = new_tags.filter(|tag| !tags.contains(tag)).collect();
             tags_bytes += new_tags.iter().map(|tag| tag.len()).sum::<usize>();
             if !has_room || tags_bytes > NAME_BYTES_MAX {
@@ -161,7 +162,7 @@ impl Value for Variants {
             Arc::new(Object { head: Arc::new(kept.head), body, asked: kept.asked })
         };
         let kept = read(content)?;
-        let variants = Self::of(kept.into_iter().map(object).collect());
+        let variants = Self::of(kept.into_iter().map(object));
         variants.compared.fetch_max(content.asked, Ordering::Relaxed);
         Some(variants)
     }
@@ -202,9 +203,12 @@ pub fn read(content: &Content) -> Option<Vec<Kept>> {
             variant: stored.variant,
             additions: stored.additions,
             terms: stored.terms,
-            tags: Bytes::copy_from_slice(stored.tags),
-            for_caches: Bytes::copy_from_slice(stored.for_caches),
-            told_before: Bytes::copy_from_slice(stored.told_before),
+            extras: Extras {
+                tags: Bytes::copy_from_slice(stored.tags),
+                for_caches: Bytes::copy_from_slice(stored.for_caches),
+                told_before: Bytes::copy_from_slice(stored.told_before),
+                made_stale: None,
+            },
         })?;
         let body = match stored.lies {
             Lies::Inline => {
@@ -220,7 +224,11 @@ pub fn read(content: &Content) -> Option<Vec<Kept>> {
 
 /// The same of what purges have left, as a request would find it; empty if they have left nothing.
 pub fn read_left(key: &[u8], content: &Content, purges: &Purges) -> Option<Vec<Kept>> {
-    let left = |kept: Kept| match purges.fate(key, &kept.head.tags, kept.asked.max(content.asked)) {
+    let left = |kept: Kept| match purges.fate(
+        key,
+        &kept.head.extras().tags,
+        kept.asked.max(content.asked),
+    ) {
         Fate::Stays => Some(kept),
         Fate::Stale(since, _) => Some(Kept { head: kept.head.stale_since(since), ..kept }),
         Fate::Gone(_) => None,

@@ -60,8 +60,11 @@ impl Terms {
 
     /// How long its time has been over; `None` while it is fresh.
     fn overdue(&self, now: SystemTime) -> Option<Duration> {
+        self.overdue_at(self.age(now))
+    }
+
+    fn overdue_at(&self, age: Duration) -> Option<Duration> {
         // A response is fresh while its lifetime is greater than its age (section 4.2).
-        let age = self.age(now);
         (age >= self.lifetime).then(|| age - self.lifetime)
     }
 
@@ -76,7 +79,7 @@ impl Terms {
         if self.must_validate {
             return Use::AfterValidation;
         }
-        let overdue = match (self.overdue(now), demands.min_fresh) {
+        let overdue = match (self.overdue_at(age), demands.min_fresh) {
             (None, None) => return Use::Fresh,
             (None, Some(wanted)) => {
                 let is_enough = self.lifetime - age >= Duration::from_secs(wanted);

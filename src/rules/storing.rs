@@ -373,7 +373,8 @@ fn lifetime(
         let expires = date::of_field(fields, "expires", now);
         // One that cannot be read has passed (section 5.3).
         let left = expires.map_or(0, |expires| date::seconds_between(date(), expires));
-        return Ok((Duration::from_secs(left.try_into().unwrap_or(0)), Clock::Expires));
+        let left = Duration::from_secs(left.try_into().unwrap_or(0)).min(LONGEST);
+        return Ok((left, Clock::Expires));
     }
     let by_rule = match status {
         404 | 405 | 410 | 414 | 501 => policy.negative_ttl.map(|ttl| (ttl, Clock::NegativeTtl)),
@@ -397,6 +398,9 @@ fn lifetime(
         None => Err(Refusal::NoFreshness),
     }
 }
+
+/// No time of terms is longer: 544 years.
+pub const LONGEST: Duration = Duration::from_secs((1 << 34) - 1);
 
 /// The most that is guessed from Last-Modified (section 4.2.2).
 const GUESS_MAX: Duration = Duration::from_secs(86400);

@@ -32,6 +32,8 @@ impl Variant {
     pub fn new(response: &Fields, request: &Fields) -> Self {
         let mut names: Vec<String> = response
             .tokens("vary")
+            // What is no name is in no request.
+            .filter(|name| !name.contains(&b':'))
             .map(|name| String::from_utf8_lossy(name).to_ascii_lowercase())
             .collect();
         names.sort_unstable();

@@ -12,9 +12,10 @@ mod heat;
 mod tests;
 
 use ghost::Ghost;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use heat::{Clock, Heat};
-use indexmap::{Equivalent, IndexMap};
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
@@ -41,16 +42,22 @@ pub enum Gone {
     Refused,
 }
 
-/// What the tier itself needs for an entry: a row and a slot of a table that is half full, two
-/// allocations, counters.
-const ENTRY_BYTES: usize = 200;
+/// What the tier itself needs for a value: a row of a table that may be half full, the counters of an `Arc`,
+/// and what allocations are larger than what they are for.
+const ENTRY_BYTES: usize = size_of::<Row<()>>() * 2 + 48;
+/// A table with fewer rows than this share of its places becomes smaller, so that drawing one is quick.
+const SPARSE: usize = 16;
+/// Weights are told in so many bytes. Up to 64 GiB, that is; nobody lets a value take as much.
+const WEIGHT_UNIT: u64 = 16;
 const SHARDS: usize = 64;
 /// Entries that are drawn when one has to go.
 const DRAWN: usize = 16;
 /// At most so many of them from one shard.
 const DRAWN_OF_SHARD: usize = 2;
+/// Places of a shard that are tried for one of them, before the next one that is taken is.
+const TRIES: usize = 8;
 /// More than are needed to draw one that has to go.
-const LOTS: u64 = 256;
+const LOTS: u64 = 2048;
 /// What is being read does not go for others for so long; whoever reads on purpose as slowly as
 /// possible does not keep everything else out.
 const SPARED_FOR: Duration = Duration::from_secs(30);
@@ -78,31 +85,29 @@ type Tell<V> = Box<dyn Fn(&V, Gone) + Send + Sync>;
 #[repr(align(128))]
 struct Shard<V>(RwLock<Table<V>>);
 
-type Table<V> = IndexMap<Key, Entry<V>, BuildHasherDefault<Given>>;
+type Table<V> = HashTable<Row<V>>;
 
-struct Entry<V> {
+struct Row<V> {
+    hash: u64,
+    key: Box<[u8]>,
     value: Arc<V>,
-    weight: u64,
     heat: AtomicU64,
+    /// In units.
+    weight: u32,
     /// When it did not have to go because it was being read: seconds from 1 on; 0: never.
     spared: AtomicU32,
 }
 
-struct Key {
-    hash: u64,
-    bytes: Box<[u8]>,
-}
-
-/// The same, of somebody who looks.
+/// Somebody looks for it.
 struct Sought<'k> {
     hash: u64,
-    bytes: &'k [u8],
+    key: &'k [u8],
 }
 
-/// An entry that may have to go.
+/// What may have to go.
 struct Candidate<V> {
     shard: usize,
-    /// In the shard, when it was drawn.
+    /// Its place in the shard when it was drawn.
     at: usize,
     value: Arc<V>,
     worth: u64,
@@ -131,28 +136,29 @@ impl<V: Weighed> Memory<V> {
     pub fn get(&self, key: &[u8]) -> Option<Arc<V>> {
         let sought = self.sought(key);
         let table = self.shard(sought.hash).read();
-        let entry = table.get(&sought)?;
-        let before = Heat(entry.heat.load(Ordering::Relaxed));
+        let row = sought.find(&table)?;
+        let before = row.heat();
         let heat = before.warmed(self.clock.now());
         // What is very hot gets no hotter. A request that is lost here to another one is no loss.
         if heat != before {
-            entry.heat.store(heat.0, Ordering::Relaxed);
+            row.heat.store(heat.0, Ordering::Relaxed);
         }
-        Some(entry.value.clone())
+        Some(row.value.clone())
     }
 
     /// Puts a value in the place of the one before. If others are wanted more, there is none
     /// afterwards.
     pub fn insert(&self, key: &[u8], value: Arc<V>) {
         let sought = self.sought(key);
-        let weight = (ENTRY_BYTES + key.len() + value.weight()) as u64;
+        let bytes = (ENTRY_BYTES + key.len() + value.weight()) as u64;
+        let weight = u32::try_from(bytes.div_ceil(WEIGHT_UNIT)).unwrap_or(u32::MAX);
         self.clock.tick(self.entries());
         let now = self.clock.now();
-        let replaced = self.shard(sought.hash).read().get(&sought).map(Entry::heat);
+        let replaced = sought.find(&self.shard(sought.hash).read()).map(Row::heat);
         let before = replaced.or_else(|| self.ghost.heat(sought.hash));
         let heat = before.map_or(now, |before| before.warmed(now));
         // What it replaces was let in.
-        let worth = if replaced.is_some() { u64::MAX } else { heat.worth(weight) };
+        let worth = if replaced.is_some() { u64::MAX } else { heat.worth(bytes) };
         let mut old = None;
         if !self.make_room(&sought, weight, worth, &mut old) {
             self.ghost.note(sought.hash, heat);
@@ -161,14 +167,22 @@ impl<V: Weighed> Memory<V> {
             (self.gone)(&value, Gone::Refused);
             return;
         }
-        let key = Key { hash: sought.hash, bytes: key.into() };
-        let entry =
-            Entry { value, weight, heat: AtomicU64::new(heat.0), spared: AtomicU32::new(0) };
-        let old = self.shard(sought.hash).write().insert(key, entry);
-        match old {
-            Some(old) => self.bytes.fetch_sub(old.weight, Ordering::Relaxed),
-            None => self.entries.fetch_add(1, Ordering::Relaxed),
+        let (heat, spared) = (AtomicU64::new(heat.0), AtomicU32::new(0));
+        let row = Row { hash: sought.hash, key: key.into(), value, heat, weight, spared };
+        let mut table = self.shard(sought.hash).write();
+        // What was there is given back when nobody waits for the lock.
+        let _old = match table.entry(sought.hash, |row| sought.is(row), |row| row.hash) {
+            Entry::Occupied(mut there) => {
+                self.bytes.fetch_sub(there.get().bytes(), Ordering::Relaxed);
+                Some(std::mem::replace(there.get_mut(), row))
+            }
+            Entry::Vacant(place) => {
+                self.entries.fetch_add(1, Ordering::Relaxed);
+                place.insert(row);
+                None
+            }
         };
+        drop(table);
     }
 
     /// Forgets a key. Whether there was a value.
@@ -182,10 +196,9 @@ impl<V: Weighed> Memory<V> {
     pub fn each(&self, mut see: impl FnMut(&[u8], Arc<V>) -> bool) {
         for shard in &self.shards {
             // Whoever sees them may ask for others.
-            let entries: Vec<(Box<[u8]>, Arc<V>)> = (shard.read().iter())
-                .map(|(key, entry)| (key.bytes.clone(), entry.value.clone()))
-                .collect();
-            for (key, value) in entries {
+            let rows: Vec<(Box<[u8]>, Arc<V>)> =
+                shard.read().iter().map(|row| (row.key.clone(), row.value.clone())).collect();
+            for (key, value) in rows {
                 if !see(&key, value) {
                     return;
                 }
@@ -196,7 +209,7 @@ impl<V: Weighed> Memory<V> {
     /// Whether there is a value; this is no use of it.
     pub fn has(&self, key: &[u8]) -> bool {
         let sought = self.sought(key);
-        self.shard(sought.hash).read().contains_key(&sought)
+        sought.find(&self.shard(sought.hash).read()).is_some()
     }
 
     /// What is kept at the moment.
@@ -210,7 +223,7 @@ impl<V: Weighed> Memory<V> {
     }
 
     fn sought<'k>(&self, key: &'k [u8]) -> Sought<'k> {
-        Sought { hash: self.hasher.hash_one(key), bytes: key }
+        Sought { hash: self.hasher.hash_one(key), key }
     }
 
     /// Not by the bits that tables and the ghost look at first.
@@ -218,16 +231,19 @@ impl<V: Weighed> Memory<V> {
         &self.shards[(hash >> 48) as usize % SHARDS]
     }
 
-    fn take(&self, sought: &Sought<'_>) -> Option<Entry<V>> {
-        let taken = self.shard(sought.hash).write().swap_remove(sought);
-        self.note_taken(taken.as_ref());
-        taken
+    fn take(&self, sought: &Sought<'_>) -> Option<Row<V>> {
+        let mut table = self.shard(sought.hash).write();
+        let there = table.find_entry(sought.hash, |row| sought.is(row)).ok()?;
+        let taken = there.remove().0;
+        self.is_taken(&mut table, &taken);
+        Some(taken)
     }
 
-    fn note_taken(&self, taken: Option<&Entry<V>>) {
-        if let Some(entry) = taken {
-            self.bytes.fetch_sub(entry.weight, Ordering::Relaxed);
-            self.entries.fetch_sub(1, Ordering::Relaxed);
+    fn is_taken(&self, table: &mut Table<V>, row: &Row<V>) {
+        self.bytes.fetch_sub(row.bytes(), Ordering::Relaxed);
+        self.entries.fetch_sub(1, Ordering::Relaxed);
+        if table.len() < table.num_buckets() / SPARSE {
+            table.shrink_to(2 * table.len(), |row| row.hash);
         }
     }
 
@@ -237,13 +253,14 @@ impl<V: Weighed> Memory<V> {
     fn make_room(
         &self,
         sought: &Sought<'_>,
-        weight: u64,
+        weight: u32,
         worth: u64,
-        old: &mut Option<Entry<V>>,
+        old: &mut Option<Row<V>>,
     ) -> bool {
-        let with_it = |bytes: u64| bytes.checked_add(weight).filter(|sum| *sum <= self.bytes_max);
+        let needed = u64::from(weight) * WEIGHT_UNIT;
+        let with_it = |bytes: u64| bytes.checked_add(needed).filter(|sum| *sum <= self.bytes_max);
         while self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with_it).is_err() {
-            if weight > self.bytes_max {
+            if needed > self.bytes_max {
                 return false;
             }
             match self.draw(sought) {
@@ -272,17 +289,17 @@ impl<V: Weighed> Memory<V> {
         for shard in (0..SHARDS).map(|number| (first + number) % SHARDS) {
             let table = self.shards[shard].read();
             for _ in 0..DRAWN_OF_SHARD.min(table.len()) {
-                let at = lot(table.len());
-                let Some((_, entry)) = table.get_index(at).filter(|(key, _)| !but.is(key)) else {
+                let Some((at, row)) = drawn_of(&table, &mut lot).filter(|(_, row)| !but.is(row))
+                else {
                     continue;
                 };
-                if entry.is_spared(now) {
+                if row.is_spared(now) {
                     continue;
                 }
                 drawn += 1;
-                let worth = entry.heat().worth(entry.weight);
+                let worth = row.heat().worth(row.bytes());
                 if least.as_ref().is_none_or(|least| worth < least.worth) {
-                    least = Some(Candidate { shard, at, value: entry.value.clone(), worth });
+                    least = Some(Candidate { shard, at, value: row.value.clone(), worth });
                 }
             }
             if drawn >= DRAWN {
@@ -297,13 +314,15 @@ impl<V: Weighed> Memory<V> {
         let Candidate { shard, at, value, .. } = candidate;
         let taken = {
             let mut table = self.shards[*shard].write();
-            let there = table.get_index(*at).filter(|(_, entry)| Arc::ptr_eq(&entry.value, value));
-            there.is_some().then(|| table.swap_remove_index(*at)).flatten()
+            let there = table.get_bucket_entry(*at).ok();
+            let there = there.filter(|row| Arc::ptr_eq(&row.get().value, value));
+            let taken = there.map(|row| row.remove().0);
+            taken.iter().for_each(|row| self.is_taken(&mut table, row));
+            taken
         };
-        let Some((key, entry)) = taken else { return };
-        self.note_taken(Some(&entry));
-        self.ghost.note(key.hash, entry.heat());
-        (self.gone)(&entry.value, Gone::Evicted);
+        let Some(row) = taken else { return };
+        self.ghost.note(row.hash, row.heat());
+        (self.gone)(&row.value, Gone::Evicted);
     }
 }
 
@@ -317,13 +336,17 @@ impl<V> Shard<V> {
     }
 }
 
-impl<V> Entry<V> {
+impl<V> Row<V> {
     fn heat(&self) -> Heat {
         Heat(self.heat.load(Ordering::Relaxed))
     }
+
+    fn bytes(&self) -> u64 {
+        u64::from(self.weight) * WEIGHT_UNIT
+    }
 }
 
-impl<V: Weighed> Entry<V> {
+impl<V: Weighed> Row<V> {
     /// Whether it does not have to go at this moment, for a while.
     fn is_spared(&self, now: Duration) -> bool {
         let now = u32::try_from(now.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
@@ -342,54 +365,27 @@ impl<V: Weighed> Entry<V> {
 }
 
 impl Sought<'_> {
-    fn is(&self, key: &Key) -> bool {
-        key.hash == self.hash && *key.bytes == *self.bytes
+    fn is<V>(&self, row: &Row<V>) -> bool {
+        row.hash == self.hash && *row.key == *self.key
+    }
+
+    fn find<'t, V>(&self, table: &'t Table<V>) -> Option<&'t Row<V>> {
+        table.find(self.hash, |row| self.is(row))
     }
 }
 
-impl Equivalent<Key> for Sought<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        self.is(key)
-    }
-}
-
-impl Hash for Sought<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
-    }
-}
-
-impl PartialEq for Key {
-    fn eq(&self, other: &Self) -> bool {
-        Sought { hash: self.hash, bytes: &self.bytes }.is(other)
-    }
-}
-
-impl Eq for Key {}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
-    }
-}
-
-/// Keys bring their own hash.
-#[derive(Default)]
-struct Given(u64);
-
-impl Hasher for Given {
-    fn write(&mut self, bytes: &[u8]) {
-        // Nothing but whole hashes comes.
-        bytes.iter().for_each(|byte| self.0 = self.0 << 8 | u64::from(*byte));
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
+/// Any row of a table, with its place.
+fn drawn_of<'t, V>(
+    table: &'t Table<V>,
+    lot: &mut impl FnMut(usize) -> usize,
+) -> Option<(usize, &'t Row<V>)> {
+    let places = table.num_buckets();
+    let row_at = |at: usize| Some((at, table.get_bucket(at)?));
+    // One is taken soon, unless nearly all has left.
+    (0..TRIES).find_map(|_| row_at(lot(places))).or_else(|| {
+        let first = lot(places);
+        (0..places).find_map(|step| row_at((first + step) % places))
+    })
 }
 
 /// Numbers that follow each other, far apart (the finish of splitmix64).

@@ -1,7 +1,7 @@
 use crate::kit::{ASKED, date, judge, judge_for, lifetime, now, policy, properties, secs};
 use brim::rules::cache_control::Demands;
 use brim::rules::freshness::{IF_UNREACHABLE, Trouble, Use};
-use brim::rules::storing::{Policy, Refusal, Terms};
+use brim::rules::storing::{LONGEST, Policy, Refusal, Terms};
 use proptest::prelude::*;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -50,6 +50,14 @@ fn expires_is_counted_from_the_origins_own_date() {
     assert_eq!(read.lifetime, secs(600));
     assert_eq!(read.age(now()), secs(500));
     assert_eq!(read.seconds_left(now()), 100);
+}
+
+#[test]
+fn the_last_expires_that_there_is_is_as_good_as_five_centuries() {
+    let seconds = lifetime(&[("Expires", "Fri, 31 Dec 9999 23:59:59 GMT")]).expect("kept");
+    assert_eq!(seconds, LONGEST.as_secs());
+    // Fifteen digits are the most that Cache-Status can say (RFC 9651, section 3.3.1).
+    assert!(seconds < 1_000_000_000_000_000);
 }
 
 #[test]

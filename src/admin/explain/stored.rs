@@ -75,7 +75,7 @@ pub(super) fn tell(explanation: &mut Explanation, context: &Context<'_>) {
 fn stored(seen: &Seen, context: &Context<'_>) -> StoredTold {
     let (head, now) = (&seen.object.head, context.request.now);
     let terms = head.kept_terms();
-    let tags = head.tags.split(|byte| *byte == b'\n').filter(|tag| !tag.is_empty());
+    let tags = head.extras().tags.split(|byte| *byte == b'\n').filter(|tag| !tag.is_empty());
     let tags: Vec<String> = tags.map(text).collect();
     let seconds = |time: Duration| time.as_secs();
     StoredTold {

@@ -143,7 +143,7 @@ impl Context<'_> {
         let Request { policy, now, site, .. } = *self.request;
         let clock = storing::clock(head.status, &fields, &policy, now)?;
         // It may be from before the rules were changed.
-        let is_from_then = clock.0 == terms.lifetime || head.made_stale.is_some();
+        let is_from_then = clock.0 == terms.lifetime || head.extras().made_stale.is_some();
         is_from_then.then(|| clock_told(clock, &fields, site, self.rule))
     }
 
@@ -187,8 +187,8 @@ impl Context<'_> {
         let by_clock = clock.as_ref().map_or("", |clock| &clock.by);
         let (because, by, change) = match outcome {
             Outcome::Stale(staleness) => {
-                let over = self.why_over(object, terms);
-                let (permission, by) = self.permission(staleness, terms);
+                let over = self.why_over(object, &terms);
+                let (permission, by) = self.permission(staleness, &terms);
                 let change = match staleness {
                     Staleness::IfError => {
                         "Look after the origin: GET /origins of the admin listener tells how it is."
@@ -205,7 +205,7 @@ impl Context<'_> {
                 (because, by.trim_end_matches("; ").to_owned(), format!("It is cached. {longer}"))
             }
         };
-        let verdict = Verdict::with(&story, &head.told_before, &because);
+        let verdict = Verdict::with(&story, &head.extras().told_before, &because);
         Verdict { by, change: change.trim_end().to_owned(), ..verdict }
     }
 
@@ -321,7 +321,7 @@ impl Context<'_> {
                           edge alone: CDN-Cache-Control: max-age=60.";
             return (because.to_owned(), by, change.to_owned());
         }
-        let because = self.why_over(stored, terms);
+        let because = self.why_over(stored, &terms);
         let clock = self.clock_of(&stored.head);
         let by = clock.as_ref().map_or("", |clock| &clock.by);
         let longer = clock.as_ref().map_or("", |clock| clock.longer);

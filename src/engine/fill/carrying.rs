@@ -172,7 +172,7 @@ impl Task {
             Some(before) => head.with_tags_of(&before.head),
             None => head,
         };
-        let terms = head.terms;
+        let terms = head.terms();
         let start = part.as_ref().map_or(0, |part| part.part.start);
         let may_keep = terms.is_ok() && !is_head;
         let (claim, keeping) = if may_keep {
@@ -336,7 +336,7 @@ impl Task {
         };
         let at = answer.start() + answer.arrival.len();
         let head = answer.head.clone();
-        let is_content = matches!(answer.origin_status, 200 | 206) && head.terms.is_ok();
+        let is_content = matches!(answer.origin_status, 200 | 206) && head.terms().is_ok();
         let tag = head.fields.first("etag").filter(|tag| tag.starts_with(b"\""));
         let can_be_asked_for = is_content && tag.is_some() && at < end;
         let (before, into, total) = (None, None, answer.total);
@@ -369,8 +369,8 @@ impl Task {
             return;
         }
         let (notes, about) = (&self.engine.notes, self.about());
-        let source = || Source { asked: answer.asked, tags: answer.head.tags.clone() };
-        let note = || match answer.head.terms {
+        let source = || Source { asked: answer.asked, tags: answer.head.extras().tags.clone() };
+        let note = || match answer.head.terms() {
             Ok(_) if answer.is_shared => {
                 notes.succeeded(about);
                 if let Some(refusal) = answer.refusal {

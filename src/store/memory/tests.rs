@@ -63,7 +63,7 @@ fn there_is_never_more_than_there_is_room_for_whoever_comes_at_the_same_time() {
     let (mut entries, mut bytes) = (0, 0);
     memory.each(|key, value| {
         entries += 1;
-        bytes += ENTRY_BYTES + key.len() + value.0;
+        bytes += (ENTRY_BYTES + key.len() + value.0).next_multiple_of(WEIGHT_UNIT as usize);
         true
     });
     assert_eq!((memory.entries(), memory.bytes()), (entries, bytes as u64));
@@ -199,4 +199,16 @@ fn whoever_is_shown_the_entries_may_change_them() {
         seen < 40
     });
     assert_eq!((seen, memory.entries()), (40, 10));
+}
+
+#[test]
+fn a_table_that_most_have_left_becomes_small_again() {
+    let (memory, _) = tier(64 << 20);
+    (0..20_000).for_each(|number| insert(&memory, number, 100));
+    (100..20_000).for_each(|number| assert!(memory.remove(&key(number))));
+    for shard in &memory.shards {
+        let table = shard.read();
+        assert!(table.num_buckets() <= SPARSE * table.len().max(4), "{}", table.num_buckets());
+    }
+    assert!((0..100).all(|number| memory.has(&key(number))));
 }

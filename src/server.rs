@@ -35,32 +35,21 @@ use crate::store::disk::{Disk, Options};
 use async_trait::async_trait;
 use heard::Heard;
 use pingora::apps::ServerApp;
-use pingora::listeners::ListenerConfig;
-use pingora::protocols::Stream;
-use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{
-    Fds, ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
-};
-use pingora::services::Service as _;
+use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
-use pingora::services::listening::Service as ListeningService;
 use predecessor::Predecessor;
 use reload::{Reloader, Reloading};
 use sockets::Sockets;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::IntoRawFd;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use successor::{Heritage, Successor};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use upgrading::Upgrading;
-use workers::{LAST_WORDS_WITHIN, Workers};
-
-/// A connection that was accepted is counted by its own task. The task needs a moment to start.
-const TASKS_START_WITHIN: Duration = Duration::from_millis(50);
+use workers::{Drain, LAST_WORDS_WITHIN, Workers};
 
 /// The services that another process takes over, by the names that both know.
 const EDGE: &str = "edge";
@@ -294,8 +283,7 @@ impl Brim {
         self.server.add_service(service);
     }
 
-    /// Has threads serve, each through sockets of its own, which are the same; where they came to be
-    /// bound.
+    /// Has threads serve at these addresses; where they came to be bound.
     fn serve<A>(
         &mut self,
         name: &str,
@@ -307,27 +295,9 @@ impl Brim {
     where
         A: ServerApp + Send + Sync + 'static,
     {
-        let mut sockets = Vec::new();
-        for address in addresses {
-            sockets.push(self.sockets.open(name, *address)?);
-        }
-        let bound: io::Result<Vec<_>> = sockets.iter().map(TcpListener::local_addr).collect();
-        let bound = bound?;
-        for _ in 0..threads {
-            let mut service = ListeningService::new(name.to_owned(), Shared(app.clone()));
-            let fds = ListenFds::new(Fds::new().into());
-            for (socket, address) in sockets.iter().zip(&bound) {
-                let address = address.to_string();
-                // Requests are buffered where they are read; another buffer below would only be copied.
-                let listener = ListenerConfig::tcp(address.clone());
-                let listener = listener.l4_buffer(L4BufferSettings::unbuffered());
-                service.endpoints().add_listener(listener);
-                // The listener made from the descriptor owns it from here on.
-                fds.lock().add(address, socket.try_clone()?.into_raw_fd());
-            }
-            self.workers.start(name, drain.clone().serve(service, fds))?;
-        }
-        Ok(bound)
+        let opened = addresses.iter().map(|address| self.sockets.open(name, *address));
+        let sockets = opened.collect::<io::Result<Vec<_>>>()?;
+        self.workers.serve(name, app, &sockets, drain, threads)
     }
 
     fn drain(&self) -> Drain {
@@ -392,47 +362,6 @@ impl BackgroundService for Upkeep {
             () = engine.check_servers() => {}
             _ = pingora_stop.changed() => {}
         }
-    }
-}
-
-/// What serves, in each of its threads.
-struct Shared<A>(Arc<A>);
-
-#[async_trait]
-impl<A: ServerApp + Send + Sync + 'static> ServerApp for Shared<A> {
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        self.0.process_new(stream, shutdown).await
-    }
-}
-
-/// When a service begins and ends.
-#[derive(Clone)]
-struct Drain {
-    stop: ShutdownWatch,
-    /// How it takes part in the wait for what still runs; `None`: it serves to the end, and its
-    /// connections are not waited for.
-    running: Option<TaskTracker>,
-    open: ShutdownWatch,
-}
-
-impl Drain {
-    /// One thread's share of a service.
-    async fn serve<A>(self, mut service: ListeningService<Shared<A>>, fds: ListenFds)
-    where
-        A: ServerApp + Send + Sync + 'static,
-    {
-        let Self { stop, running, mut open } = self;
-        let _accepting = running.as_ref().map(TaskTracker::token);
-        if open.wait_for(|open| *open).await.is_err() {
-            // It never began.
-            return;
-        }
-        service.start_service(Some(fds), stop, 1).await;
-        tokio::time::sleep(TASKS_START_WITHIN).await;
     }
 }
 

@@ -1,10 +1,11 @@
 //! Answers out of the cache: stored objects at once, and those that are being fetched as they come.
 
+mod plan;
+
 use super::client::{Ended, Reply};
 use super::content::{Content, Rests};
 use super::own::{Own, Recipient};
-use super::room;
-use super::shape::{self, Shape, Story, put};
+use super::shape::{self, Shape, Story};
 use crate::access_log::Record;
 use crate::config::Limits;
 use crate::engine::{
@@ -13,21 +14,17 @@ use crate::engine::{
 use crate::metrics::Metrics;
 use crate::outcome::{Forward, Outcome, Staleness};
 use crate::rules::forwarding::{self, Onward};
-use crate::rules::storing::{Refusal, Terms};
+use crate::rules::storing::Refusal;
 use crate::transport::WriteError;
 use crate::upstream::Fault;
 use crate::wire::body::Frame;
 use crate::wire::{Framing, Version};
-use http::Method;
 use pingora::server::ShutdownWatch;
+use plan::{Plan, Segment, Told};
 use std::borrow::Cow;
-use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
-
-/// Room for what is said anew in each head.
-const HEAD_BYTES_MORE: usize = 256;
 
 /// Answers of others that may turn out not to fit before a client asks for itself alone.
 const ROUNDS_SHARED: usize = 3;
@@ -242,7 +239,7 @@ impl Exchange<'_> {
         let story = Story { ttl, ..story };
         let (part, length) = (0..u64::MAX, total);
         let told = Told { shape, head, total, part, length, story, once, now };
-        let plan = match self.plan(told, record) {
+        let plan = match told.plan(&self.request, self.may_stay(), record) {
             Ok(plan) => plan,
             Err(own) => {
                 let sent = self.send_own_about(reply, own, (story, head), record).await?;
@@ -299,7 +296,7 @@ impl Exchange<'_> {
         let length = if is_whole { answer.total } else { answer.length };
         let (total, part) = (answer.total, answer.part.clone().unwrap_or(0..u64::MAX));
         let told = Told { shape, head, total, part, length, story, once, now };
-        let plan = match self.plan(told, record) {
+        let plan = match told.plan(&self.request, self.may_stay(), record) {
             Ok(plan) => plan,
             Err(own) => {
                 let sent = self.send_own_about(reply, own, (story, head), record).await?;
@@ -309,112 +306,6 @@ impl Exchange<'_> {
         let object = answer.before.clone();
         let content = Content::Arriving { answer: answer.clone(), place, object };
         Ok(Waited::Said(self.send(reply, plan, content, record).await?))
-    }
-
-    /// Head and framing of an answer, and which bytes of the content go where in it.
-    fn plan(&self, told: Told<'_>, record: &mut Record<'_>) -> Result<Plan, Own> {
-        let Told { shape, head, total, part: Range { start, end }, length, story, once, now } =
-            told;
-        let is_head = self.request.head.method == Method::HEAD;
-        // Over HTTP/2 it is taken apart, and its bytes stay where they are for as long as that takes.
-        let is_sent_as_it_is = self.request.head.version != Version::Http2;
-        let mut out = if is_sent_as_it_is { room::take() } else { Vec::new() };
-        out.reserve(head.bytes().len() + HEAD_BYTES_MORE);
-        let mut segments = Vec::new();
-        let (status, mut length) = match &shape {
-            Shape::PreconditionFailed => return Err(Own::PreconditionFailed),
-            Shape::NoSuchPart => return Err(Own::NoSuchPart(total.unwrap_or(0))),
-            Shape::NotModified => {
-                shape::not_modified(&mut out, head);
-                (304, None)
-            }
-            Shape::Whole => {
-                out.extend_from_slice(head.bytes());
-                segments.push(Segment::of(0..total.unwrap_or(u64::MAX)));
-                (head.status, length)
-            }
-            Shape::PartAsTold(content_range) => {
-                shape::partial(&mut out, head, false);
-                shape::field(&mut out, "Content-Range", content_range);
-                segments.push(Segment::of(start..end));
-                (206, length)
-            }
-            Shape::Part(part) => {
-                shape::partial(&mut out, head, false);
-                shape::content_range(&mut out, part, total.unwrap_or(part.end));
-                segments.push(Segment::of(part.clone()));
-                (206, Some(part.end - part.start))
-            }
-            Shape::Parts(parts) => {
-                shape::partial(&mut out, head, true);
-                segments = self.several(&mut out, parts, head, total.unwrap_or(0));
-                let bytes = |s: &Segment| s.before.len() as u64 + (s.part.end - s.part.start);
-                (206, Some(segments.iter().map(bytes).sum()))
-            }
-        };
-        let has_body = !is_head && !matches!(status, 204 | 304);
-        if matches!(status, 204 | 304) {
-            length = None;
-        }
-        let framing = match (length, self.request.head.version) {
-            (Some(length), _) => Framing::Length(length),
-            (None, _) if !has_body => Framing::Empty,
-            (None, Version::Http11) => Framing::Chunked,
-            (None, Version::Http10 | Version::Http2) => Framing::UntilClose,
-        };
-        let onward = self.onward(framing);
-        match framing {
-            Framing::Length(length) => shape::number(&mut out, "Content-Length", length),
-            Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
-            Framing::Empty | Framing::UntilClose => {}
-        }
-        out.extend_from_slice(once);
-        if onward.is_child {
-            shape::for_caches(&mut out, head);
-        }
-        let is_fetched = matches!(story.outcome, Outcome::Miss(_));
-        let is_asked_for = is_fetched || matches!(story.outcome, Outcome::Revalidated(_));
-        // A child counts the time for which it has waited itself.
-        let is_rounded_up = onward.is_child && (story.is_collapsed || !is_asked_for);
-        let age_of = |terms: Terms| {
-            if is_rounded_up { terms.age_rounded_up(now) } else { terms.age(now).as_secs() }
-        };
-        let age = head.kept_terms().map(age_of);
-        if let Some(age) = age.filter(|age| *age > 0 || !is_fetched) {
-            shape::number(&mut out, "Age", age);
-        }
-        let origin_status = story.origin_status.filter(|told| *told != status);
-        Story { origin_status, ..story }.write(&mut out, &head.extras().told_before);
-        if let Some(option) = onward.connection_option(status) {
-            shape::field(&mut out, "Connection", option.as_bytes());
-        }
-        out.extend_from_slice(b"\r\n");
-        shape::secure(&mut out, self.hsts_line());
-        if !has_body {
-            segments.clear();
-        }
-        record.status = status;
-        record.outcome = story.outcome;
-        record.detail = story.detail;
-        (record.ttl, record.is_stored) = (story.ttl, story.is_stored);
-        let framing = if has_body { framing } else { Framing::Empty };
-        Ok(Plan { head: out, segments, framing, persistent: onward.persistent })
-    }
-
-    fn several(
-        &self,
-        out: &mut Vec<u8>,
-        parts: &[Range<u64>],
-        head: &Head,
-        total: u64,
-    ) -> Vec<Segment> {
-        // Nobody can foresee it, so that no content can hold it on purpose.
-        let random = RandomState::new().hash_one(self.request.now);
-        let boundary = format!("brim-{random:016x}");
-        put(out, format_args!("Content-Type: multipart/byteranges; boundary={boundary}\r\n"));
-        let heads = shape::part_heads(parts, head, total, &boundary);
-        let parts = parts.iter().cloned().chain(std::iter::once(0..0));
-        heads.into_iter().zip(parts).map(|(before, part)| Segment { before, part }).collect()
     }
 
     /// Sends head and content as planned. An answer of which the client has seen nothing has no
@@ -534,11 +425,12 @@ impl Exchange<'_> {
     }
 
     fn onward(&self, framing: Framing) -> Onward {
-        let head = self.request.head;
-        let may_stay = head.persistent && !*self.shutdown.borrow();
-        let persistent = may_stay && framing != Framing::UntilClose;
-        let is_child = self.request.is_child();
-        Onward { version: head.version, framing, persistent, is_child }
+        plan::onward(&self.request, framing, self.may_stay())
+    }
+
+    /// The connection may be used again, as far as the server is concerned.
+    fn may_stay(&self) -> bool {
+        !*self.shutdown.borrow()
     }
 
     fn hsts_line(&self) -> &[u8] {
@@ -575,31 +467,6 @@ impl Exchange<'_> {
     }
 }
 
-/// What is to be told to a client.
-struct Told<'a> {
-    shape: Shape,
-    head: &'a Head,
-    /// Length of the whole, where it is known.
-    total: Option<u64>,
-    /// Where what the origin sends of it lies.
-    part: Range<u64>,
-    /// How long that is, where it is known.
-    length: Option<u64>,
-    story: Story,
-    /// Lines for this client only.
-    once: &'a [u8],
-    /// When it is told.
-    now: SystemTime,
-}
-
-/// How it is told.
-struct Plan {
-    head: Vec<u8>,
-    segments: Vec<Segment>,
-    framing: Framing,
-    persistent: bool,
-}
-
 impl Plan {
     /// It cannot be brought to its end.
     fn broken(&self, reason: &'static str) -> Said {
@@ -607,17 +474,5 @@ impl Plan {
             Framing::UntilClose => Ended::Reset(reason),
             _ => Ended::Broken(reason),
         })
-    }
-}
-
-/// Bytes of ours, and then a part of the content. One that ends at `u64::MAX` ends with it.
-struct Segment {
-    before: Vec<u8>,
-    part: Range<u64>,
-}
-
-impl Segment {
-    fn of(part: Range<u64>) -> Self {
-        Self { before: Vec::new(), part }
     }
 }

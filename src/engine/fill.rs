@@ -1,6 +1,7 @@
-//! One fetch from upstream, owned by no client: it asks, judges the answer, feeds whoever reads it,
-//! and puts the object into the store.
+//! One fetch from upstream, owned by no client: it asks (`asking`), judges the answer, feeds whoever
+//! reads it (`carrying`), and puts the object into the store.
 
+mod asking;
 mod carrying;
 mod probing;
 
@@ -11,30 +12,29 @@ use super::in_flight::{Fill, Verdict, Wanted};
 use super::notes::About;
 use super::object::{Head, HeadParts, Object, Variants};
 use super::{Configured, Engine, InStore};
-use crate::config::{HostHeader, Site};
+use crate::config::Site;
 use crate::rules::cache_control::Directives;
 use crate::rules::conditional;
-use crate::rules::forwarding::{self, FillRequest, Hop};
+use crate::rules::forwarding;
 use crate::rules::freshness::Trouble;
 use crate::rules::key::Key;
 use crate::rules::range::{self, ContentRange};
 use crate::rules::storing::{self, Asked, Policy, Received, Refusal, Terms};
 use crate::rules::vary;
 use crate::trace::Errand;
-use crate::upstream::{Asking, Connection, Destination, Fault, Way};
+use crate::upstream::{Connection, Fault, Way};
 use crate::wire::Framing;
 use crate::wire::fields::Fields;
 use crate::wire::request::RequestHead;
 use crate::wire::response::ResponseHead;
+use asking::{Told, ToldOrNot};
 use bytes::Bytes;
-use http::Method;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout_at;
 
 /// A head this large, or a field this large in it, can be the reason of an error.
 const ORDINARY_HEAD_BYTES: usize = 6 * 1024;
@@ -127,22 +127,6 @@ impl Rest {
 struct Ask {
     validates: bool,
     completes: bool,
-}
-
-/// What came of asking one server.
-enum ToldOrNot {
-    Told(Box<Told>),
-    /// An answer, but somebody else may have a better one.
-    Declined(Box<Told>),
-    /// No good answer, but somebody else to ask.
-    Nothing,
-}
-
-/// The head of an answer, and where the rest comes.
-struct Told {
-    response: ResponseHead,
-    received: Received,
-    connection: Connection,
 }
 
 /// An answer of which the head is known and judged.
@@ -261,19 +245,6 @@ impl Task {
         forwarding::is_child(&self.request.fields, self.peer_is_trusted)
     }
 
-    fn asking(&self) -> Asking<'_> {
-        Asking {
-            origin: self.site.origin,
-            key: self.key.placing(),
-            through_parent: true,
-            is_repeatable: true,
-            needs_http1: false,
-            takes_place: true,
-            method: if self.wanted == Wanted::Head { "HEAD" } else { "GET" },
-            target: self.key.target(),
-        }
-    }
-
     async fn exchange(&self, way: &mut Way<'_>, ask: Ask) -> Result<Exchanged, Fault> {
         let stored = self.stored.as_ref().filter(|_| ask.validates);
         let rest = self.rest.as_ref().filter(|_| ask.completes);
@@ -281,140 +252,6 @@ impl Task {
             ToldOrNot::Told(told) => self.answered(way, ask, *told).await,
             ToldOrNot::Declined(told) => Ok(Exchanged::Declined(told)),
             ToldOrNot::Nothing => Ok(Exchanged::NotYet),
-        }
-    }
-
-    /// Asks the next server.
-    async fn ask(
-        &self,
-        way: &mut Way<'_>,
-        stored: Option<&Arc<Object>>,
-        rest: Option<&Rest>,
-    ) -> Result<ToldOrNot, Fault> {
-        let mut connection = way.next().await?;
-        let asked_at = Instant::now();
-        let method = self.method();
-        let (lines, mut fetch) = self.errand.fetch();
-        fetch.asks(method.as_str(), self.key.target(), connection.to.place());
-        let head = self.request_head(stored, rest, (&connection.to, &lines));
-        connection.ask(&head, Framing::Empty).await;
-        let until = asked_at + connection.to.response_timeout();
-        let read = loop {
-            match timeout_at(until.into(), connection.answer.read_head(&method)).await {
-                Ok(Ok(head)) if head.is_interim() => self.fill.tell_interim(head),
-                Ok(Ok(head)) if head.status == 101 => {
-                    break Err(Fault::Garbage("it switches protocols without being asked to"));
-                }
-                Ok(read) => break read,
-                Err(_) => break Err(Fault::Silent),
-            }
-        };
-        let mut response = match read {
-            Ok(response) => response,
-            Err(fault) => {
-                fetch.failed(fault.label());
-                way.failed(&connection.to, fault)?;
-                return Ok(ToldOrNot::Nothing);
-            }
-        };
-        fetch.answered(response.status);
-        let delay = asked_at.elapsed();
-        let is_declined = way.declines(&connection.to, response.status, delay);
-        connection.to.heed(&response);
-        connection.to.keep_redirect(&mut response);
-        connection.answer.begin_body(&response);
-        let age = storing::age_said(&response.fields);
-        let received = Received { now: SystemTime::now(), delay, age };
-        let told = Box::new(Told { response, received, connection });
-        Ok(if is_declined { ToldOrNot::Declined(told) } else { ToldOrNot::Told(told) })
-    }
-
-    /// A connection on which a content goes on where another broke off.
-    async fn go_on(&self, mut way: Way<'_>, rest: &Rest) -> Result<Connection, Fault> {
-        let told = loop {
-            if let ToldOrNot::Told(told) = self.ask(&mut way, None, Some(rest)).await? {
-                break told;
-            }
-        };
-        let part = said_part(&told.response);
-        let goes_on =
-            part.is_some_and(|part| rest.is_gone_on_with(&part, &told.response, told.received.now));
-        let fault = Fault::Garbage("it does not go on where it broke off");
-        if goes_on { Ok(told.connection) } else { Err(fault) }
-    }
-
-    fn method(&self) -> Method {
-        if self.wanted == Wanted::Head { Method::HEAD } else { Method::GET }
-    }
-
-    fn request_head(
-        &self,
-        stored: Option<&Arc<Object>>,
-        rest: Option<&Rest>,
-        (to, about_request): (&Destination, &[u8]),
-    ) -> Vec<u8> {
-        let (target, asked_host) = self.asked_url();
-        // A parent finds its site by it.
-        let keeps_host = self.site.host_header == HostHeader::Client || to.is_parent();
-        let host = if keeps_host && !asked_host.is_empty() { asked_host } else { to.authority() };
-        let hop = Hop {
-            peer: self.peer,
-            peer_is_trusted: self.peer_is_trusted,
-            scheme: self.scheme,
-            host,
-            client_certificate: None,
-            allowed: &self.site.forward,
-            identity: self.engine.identity(),
-            about_request,
-        };
-        let now = SystemTime::now();
-        let mut own: Vec<(&str, &[u8])> = Vec::new();
-        if let Some(stored) = stored {
-            let fields = &stored.head.fields;
-            own.extend(fields.first("etag").map(|etag| ("If-None-Match", etag)));
-            own.extend(fields.first("last-modified").map(|date| ("If-Modified-Since", date)));
-        }
-        let range;
-        if let Some(rest) = rest {
-            let Range { start, end } = rest.part;
-            range = if end == u64::MAX {
-                format!("bytes={start}-")
-            } else {
-                format!("bytes={start}-{}", end - 1)
-            };
-            own.push(("Range", range.as_bytes()));
-            let validator = conditional::strong_validator(&rest.head.fields, now);
-            own.extend(validator.map(|validator| ("If-Range", validator)));
-        } else if let Wanted::Part { lines, is_widened: true } = &self.wanted {
-            let range_end = memchr::memchr(b'\n', lines).unwrap_or(lines.len());
-            own.push(("Range", &lines[..range_end]));
-            own.extend(self.request.fields.first("if-range").map(|told| ("If-Range", told)));
-        }
-        forwarding::fill_request_head(
-            &self.request,
-            &hop,
-            &FillRequest {
-                method: &self.method(),
-                target,
-                host: asked_host,
-                keeps_conditions: self.is_private,
-                keeps_range: match self.wanted {
-                    Wanted::Part { is_widened, .. } => !is_widened,
-                    Wanted::Chunks(..) => rest.is_none(),
-                    Wanted::Whole | Wanted::Head => false,
-                },
-                keeps_codings: self.is_signed,
-                own: &own,
-            },
-        )
-    }
-
-    /// The target and the host that the origin is asked for: the key's, unless every byte counts.
-    fn asked_url(&self) -> (&str, &str) {
-        if self.is_signed {
-            (self.request.target(), self.request.authority_text().unwrap_or_default())
-        } else {
-            (self.key.target(), self.key.host())
         }
     }
 

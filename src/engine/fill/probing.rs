@@ -1,6 +1,7 @@
 //! A fetch that is not for keeping: what would become of the origin's answer, known by its head.
 
-use super::{Task, Told, ToldOrNot};
+use super::Task;
+use super::asking::{Told, ToldOrNot};
 use crate::rules::cache_control::Directives;
 use crate::rules::storing::{Refusal, Terms};
 use crate::upstream::{Asking, Fault};

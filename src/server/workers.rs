@@ -148,3 +148,6 @@ impl Drain {
         tokio::time::sleep(TASKS_START_WITHIN).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,6 +70,7 @@ mod sites;
 mod slow_clients;
 mod stale;
 mod store_commands;
+mod threads;
 mod tls_clients;
 mod tls_configuration;
 mod tls_front;

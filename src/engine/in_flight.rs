@@ -591,3 +591,6 @@ impl InFlight {
         forget();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -285,6 +285,67 @@ fn a_reader_that_stalls_keeps_nobody_from_anything() {
     assert_eq!(origin.heads().len(), 1);
 }
 
+/// Reads the head of an answer and so much of its content.
+fn begin(client: &mut Client, len: usize) -> (Vec<u8>, Vec<u8>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.extend(client.read_exactly(1));
+    }
+    (head, client.read_exactly(len))
+}
+
+/// The first client has the fetch run until its head is here: nobody else depends on him any longer.
+/// `stops` is what he does then, and what he gets in the end.
+fn a_first_client_who_stops_behind_the_head(stops: impl FnOnce(&Brim, Client) -> Option<Client>) {
+    const OTHERS: usize = 5;
+    let body = content(20 * MIB);
+    let (stopped, have_half, sent) = (Gate::default(), Gate::default(), body.clone());
+    let (has_stopped, all_have_half) = (stopped.clone(), have_half.clone());
+    let origin = Origin::start(move |peer| {
+        while peer.head().is_some() {
+            peer.send(head_of(sent.len(), "Cache-Control: max-age=60\r\n"));
+            has_stopped.wait_for(1);
+            peer.send(&sent[..10 * MIB]);
+            all_have_half.wait_for(OTHERS);
+            peer.send(&sent[10 * MIB..]);
+        }
+    });
+    let brim = Brim::in_front_of(origin.address());
+    let mut first = Client::connect(brim.address());
+    set_socket_recv_buffer_size(first.stream().get_ref(), 256 * 1024).expect("set");
+    first.send(get("/large"));
+    let (head, _) = begin(&mut first, 0);
+    let first = stops(&brim, first);
+    stopped.add_one();
+    let whole = body.clone();
+    let are_good = join(clients(OTHERS, brim.address(), move |_, client| {
+        client.send(get("/large"));
+        let (_, mut came) = begin(client, 10 * MIB);
+        have_half.add_one();
+        came.extend(client.read_exactly(10 * MIB));
+        came == whole
+    }));
+    assert!(are_good.into_iter().all(|is_good| is_good));
+    if let Some(mut first) = first {
+        assert!(first.answer_behind(head).body == body, "the same bytes");
+    }
+    assert_eq!(origin.heads().len(), 1);
+}
+
+#[test]
+fn a_first_client_who_reads_no_further_than_the_head_keeps_nobody_waiting() {
+    a_first_client_who_stops_behind_the_head(|_, first| Some(first));
+}
+
+#[test]
+fn a_first_client_who_leaves_behind_the_head_keeps_nobody_waiting() {
+    a_first_client_who_stops_behind_the_head(|brim, first| {
+        first.reset();
+        brim.access_log("client_gone");
+        None
+    });
+}
+
 #[test]
 fn an_object_too_large_to_keep_is_fetched_once_for_all_who_keep_up() {
     const CLIENTS: usize = 8;

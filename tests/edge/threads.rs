@@ -1,6 +1,7 @@
-//! Threads that serve, each for itself: what each does for one client is nothing that others pay for.
+//! Threads that serve, each for itself: what each does for one client is nothing that others pay for,
+//! and nothing that others see.
 
-use crate::kit::{Brim, Client, Origin, PATIENCE, get, ok_with};
+use crate::kit::{Brim, Client, Origin, PATIENCE, Response, get, ok_with};
 use std::fs::DirEntry;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -110,4 +111,35 @@ fn a_thousand_clients_of_one_thread_have_their_turns_one_after_the_other() {
     let turns = turns.lock().expect("turns");
     assert!(turns.had.iter().all(|had| *had == TURNS_EACH));
     assert!(turns.ahead <= AHEAD_MAX, "one was {} ahead", turns.ahead);
+}
+
+/// The lines that do not tell how long ago something was, and the content.
+fn without_age(answer: &Response) -> (String, String) {
+    let lines = answer.head.lines().filter(|line| !line.starts_with("Age: "));
+    let lines = lines.map(|line| line.split("; ttl=").next().unwrap_or(line));
+    (lines.collect::<Vec<_>>().join("\n"), answer.text())
+}
+
+/// Each thread writes heads, and small contents behind them, into the same room again and again.
+#[test]
+fn what_was_left_of_an_answer_that_was_cut_off_is_in_no_other() {
+    let origin = Origin::serving(|head, _| {
+        let body = if head.contains("/large") { "x".repeat(4000) } else { "ok".to_owned() };
+        ok_with("Cache-Control: max-age=600\r\n", &body)
+    });
+    let brim = of_threads(1, origin.address());
+    let mut client = Client::connect(brim.address());
+    client.ask(get("/large"));
+    client.ask(get("/small"));
+    let before = without_age(&client.ask(get("/small")));
+    for _ in 0..3 {
+        let mut cut_off = Client::connect(brim.address());
+        // More answers than there is place for between the edge and a client who reads none.
+        cut_off.send(get("/large").repeat(20_000));
+        cut_off.read_exactly(1);
+        cut_off.reset();
+        brim.wait_until("brim_connections", |open| open == 1);
+        assert_eq!(without_age(&client.ask(get("/small"))), before);
+        assert_eq!(client.ask(get("/large")).text(), "x".repeat(4000));
+    }
 }

@@ -6,10 +6,12 @@ mod bounded;
 #[allow(dead_code, reason = "tests/rules runs the others")]
 mod entries;
 
+use brim::wire::fields::{Composer, Fields};
 use brim::wire::proxy::{self, BadHeader, Step};
 use brim::wire::request::{BadRequest, Parser};
-use brim::wire::{Framing, HeadLimits, authority};
+use brim::wire::{Framing, HeadLimits, authority, response};
 use bytes::BytesMut;
+use http::Method;
 use proptest::prelude::*;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -249,6 +251,64 @@ proptest! {
             );
             prop_assert!(!text.contains(['@', '/', '\\', ' ', ',', '%', '?', '#']));
         }
+    }
+}
+
+/// A name of few kinds of letters in either case, so that many are alike: the same, of the same length, or
+/// with the same ends.
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof![4 => "[aAbB_^~-]{1,4}", 1 => "[!#$%&'*+.^_`|~0-9A-Za-z-]{1,40}"]
+}
+
+/// Asserts that the fields are these, and that each name finds what reading them one by one does.
+fn finds_what_is_there(
+    fields: &Fields,
+    lines: &[(String, String)],
+    asked: &[String],
+) -> Result<(), TestCaseError> {
+    let there: Vec<_> = lines.iter().map(|(name, value)| (&name[..], value.as_bytes())).collect();
+    prop_assert_eq!(&fields.iter().collect::<Vec<_>>(), &there);
+    let turned = |name: &String| {
+        let turn = |letter: char| match letter.is_ascii_lowercase() {
+            true => letter.to_ascii_uppercase(),
+            false => letter.to_ascii_lowercase(),
+        };
+        name.chars().map(turn).collect::<String>()
+    };
+    let own = lines.iter().flat_map(|(name, _)| [name.clone(), turned(name)]);
+    for name in own.chain(asked.iter().cloned()).chain([String::new()]) {
+        let has_it = |(known, _): &&(&str, &[u8])| known.eq_ignore_ascii_case(&name);
+        let values: Vec<_> = there.iter().filter(has_it).map(|(_, value)| *value).collect();
+        prop_assert_eq!(fields.first(&name), values.first().copied(), "first {}", name);
+        prop_assert_eq!(fields.all(&name).collect::<Vec<_>>(), values, "all {}", name);
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn a_field_is_found_by_its_name_in_any_spelling_and_by_no_other(
+        lines in prop::collection::vec((name(), "[a-z]{0,3}"), 0..12),
+        asked in prop::collection::vec(name(), 12),
+    ) {
+        let mut composer = Composer::new(b"HTTP/1.1 200 OK");
+        lines.iter().for_each(|(name, value)| composer.add(name, value.as_bytes()));
+        let composed = composer.finish();
+        finds_what_is_there(&composed, &lines, &asked)?;
+        finds_what_is_there(&composed.clone(), &lines, &asked)?;
+        let again = Fields::of_lines(composed.bytes()).expect("lines");
+        finds_what_is_there(&again, &lines, &asked)?;
+        let mut bytes = BytesMut::from(&composed.bytes()[..]);
+        bytes.extend_from_slice(b"\r\n");
+        let head = response::parse(&mut bytes, &HeadLimits::default(), &Method::GET);
+        finds_what_is_there(&head.expect("a head").expect("whole").fields, &lines, &asked)?;
+        let mut bytes = BytesMut::from("GET / HTTP/1.1\r\nHost: a\r\n");
+        bytes.extend(lines.iter().flat_map(|(name, value)| format!("{name}: {value}\r\n").into_bytes()));
+        bytes.extend_from_slice(b"\r\n");
+        let head = Parser::default().next(&mut bytes, &HeadLimits::default());
+        let mut with_host = vec![("Host".to_owned(), "a".to_owned())];
+        with_host.extend(lines);
+        finds_what_is_there(&head.expect("a head").expect("whole").fields, &with_host, &asked)?;
     }
 }
 

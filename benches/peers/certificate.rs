@@ -2,15 +2,17 @@
 
 use crate::process::text;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls_pki_types::CertificateDer;
 use std::path::Path;
 
-/// Paths of PEM files.
+/// Paths of PEM files, and what is in them.
 pub(crate) struct Certificate {
     pub(crate) folder: String,
     pub(crate) certificate: String,
     pub(crate) key: String,
     /// One behind the other, as HAProxy wants them.
     pub(crate) both: String,
+    pub(crate) der: CertificateDer<'static>,
 }
 
 impl Certificate {
@@ -29,6 +31,7 @@ impl Certificate {
             certificate: write("certificate.pem", &certificate),
             key: write("key.pem", &key),
             both: write("both.pem", &format!("{certificate}{key}")),
+            der: cert.der().clone(),
         }
     }
 }

@@ -2,10 +2,9 @@
 
 use crate::rows::Way;
 use crate::{HOST, machine};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::crypto::ring;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls_pki_types::{CertificateDer, ServerName};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
@@ -22,11 +21,16 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-/// Asks as the load does.
-pub(crate) fn ask(way: Way, plain: SocketAddr, tls: SocketAddr, path: &str) -> io::Result<Answer> {
+/// Asks as the load does; over TLS, who shows another certificate is not believed.
+pub(crate) fn ask(
+    way: Way,
+    (plain, tls): (SocketAddr, SocketAddr),
+    certificate: CertificateDer<'static>,
+    path: &str,
+) -> io::Result<Answer> {
     match way {
         Way::Plain => ask_plain(plain, path),
-        Way::Tls => ask_tls(tls, path),
+        Way::Tls => ask_tls(tls, certificate, path),
         Way::Http2 { .. } => ask_http2(tls, path),
     }
 }
@@ -36,13 +40,17 @@ pub(crate) fn ask_plain(address: SocketAddr, path: &str) -> io::Result<Answer> {
 }
 
 /// Only with what everybody is told to use, so that nobody has less to encrypt.
-fn ask_tls(address: SocketAddr, path: &str) -> io::Result<Answer> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone());
+fn ask_tls(
+    address: SocketAddr,
+    certificate: CertificateDer<'static>,
+    path: &str,
+) -> io::Result<Answer> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).map_err(io::Error::other)?;
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_protocol_versions(&[&rustls::version::TLS13]);
-    let builder = builder.map_err(io::Error::other)?.dangerous();
-    let verifier = Arc::new(Anybody(provider));
-    let config = builder.with_custom_certificate_verifier(verifier).with_no_client_auth();
+    let builder = builder.map_err(io::Error::other)?.with_root_certificates(roots);
+    let config = builder.with_no_client_auth();
     let name = ServerName::try_from(HOST).map_err(io::Error::other)?;
     let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
     read_answer(StreamOwned::new(session, connect(address)?), path)
@@ -95,53 +103,4 @@ fn content_length(head: &[u8]) -> Option<usize> {
     let fields = head.lines().filter_map(|line| line.split_once(": "));
     let mut lengths = fields.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     lengths.next()?.1.trim().parse().ok()
-}
-
-/// Whoever it is: everybody here shows the same certificate, which nobody else has signed.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signed,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signed,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

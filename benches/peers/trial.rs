@@ -159,8 +159,9 @@ impl<'a> Trial<'a> {
     }
 
     async fn ask(&self, row: &Row, contestant: &Contestant, path: String) -> io::Result<Answer> {
-        let (way, plain, tls) = (row.way, contestant.plain, contestant.tls);
-        blocking(move || check::ask(way, plain, tls, &path)).await
+        let (way, at) = (row.way, (contestant.plain, contestant.tls));
+        let certificate = self.certificate.der.clone();
+        blocking(move || check::ask(way, at, certificate, &path)).await
     }
 
     async fn measure(

@@ -31,7 +31,6 @@ use tokio::runtime::{self, Runtime};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use fixed_origin::target;
 pub(crate) use http1::Http1;
 pub(crate) use http2::Http2;
 pub(crate) use stored::{StoredObject, head_of};
@@ -50,6 +49,16 @@ pub(crate) const BROWSER_FIELDS: &str = "Host: www.example.com\r\nConnection: ke
     Referer: https://www.example.com/\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\
     Accept-Language: en-GB,en;q=0.9\r\n\
     Cookie: session=0123456789abcdef0123456789abcdef; theme=dark; consent=yes\r\n";
+
+/// What the origin says beside date and length.
+const ORIGIN_FIELDS: &str = "Content-Type: text/css\r\nETag: \"1\"\r\n\
+    Last-Modified: Sun, 20 Sep 2026 10:00:00 GMT\r\nVary: Accept-Encoding\r\n\
+    Cache-Control: public, max-age=86400\r\n";
+
+/// What to ask for to get a content of this length; another one for each number.
+pub(crate) fn target(length: usize, number: usize) -> String {
+    format!("/{length}/{number}.css")
+}
 
 /// A head for HTTP/1.1; `more` are whole lines.
 pub(crate) fn request(method: &str, target: &str, more: &str) -> String {
@@ -76,7 +85,7 @@ impl Edge {
             true => config::AccessLog::File(folder.path().join("access.log")),
             false => config::AccessLog::Off,
         };
-        let settings = settings(fixed_origin::start());
+        let settings = settings(fixed_origin::start(ORIGIN_FIELDS));
         let log = config::Log { access, ..settings.log.clone() };
         let metrics = Metrics::new(&["*".into()], &[]);
         let (log, writer) = AccessLog::open(&log, metrics.clone()).expect("a log");

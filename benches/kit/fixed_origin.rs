@@ -1,5 +1,6 @@
-//! The origin behind the edge. It answers each connection on a thread of its own, and allocates nothing
-//! while it does: allocations are counted for the whole process.
+//! The origin of what counts and times hits: `/<bytes>/<anything>` is so many bytes. It answers each
+//! connection on a thread of its own, and allocates nothing while it does: allocations are counted for
+//! the whole process.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,26 +11,21 @@ const REQUEST_BYTES_MAX: usize = 4096;
 /// What contents are made of.
 const CONTENT_BYTES_MAX: usize = 1024 * 1024;
 
-/// What to ask for to get a content of this length; another one for each number.
-pub(crate) fn target(length: usize, number: usize) -> String {
-    format!("/{length}/{number}.css")
-}
-
-/// Answers until the process ends.
-pub(super) fn start() -> SocketAddr {
+/// Answers until the process ends, with these lines in the head behind the length of the content.
+pub(crate) fn start(fields: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || serve(stream));
+            std::thread::spawn(move || serve(stream, fields));
         }
     });
     address
 }
 
-fn serve(mut stream: TcpStream) {
+fn serve(mut stream: TcpStream, fields: &'static str) {
     let _ = stream.set_nodelay(true);
-    let mut answer = Answer::new();
+    let mut answer = Answer::new(fields);
     let mut request = [0; REQUEST_BYTES_MAX];
     let mut filled = 0;
     while let Ok(read) = stream.read(&mut request[filled..]) {
@@ -57,14 +53,15 @@ fn length_of(request: &[u8]) -> usize {
 /// The latest answer: the next one is the same as a rule.
 struct Answer {
     date: String,
+    fields: &'static str,
     length: Option<usize>,
     bytes: Vec<u8>,
 }
 
 impl Answer {
-    fn new() -> Self {
+    fn new(fields: &'static str) -> Self {
         let date = httpdate::fmt_http_date(SystemTime::now());
-        Self { date, length: None, bytes: Vec::new() }
+        Self { date, fields, length: None, bytes: Vec::new() }
     }
 
     fn of_length(&mut self, length: usize) {
@@ -72,10 +69,8 @@ impl Answer {
             return;
         }
         let head = format!(
-            "HTTP/1.1 200 OK\r\nDate: {}\r\nContent-Length: {length}\r\nContent-Type: text/css\r\n\
-             ETag: \"1\"\r\nLast-Modified: Sun, 20 Sep 2026 10:00:00 GMT\r\n\
-             Vary: Accept-Encoding\r\nCache-Control: public, max-age=86400\r\n\r\n",
-            self.date
+            "HTTP/1.1 200 OK\r\nDate: {}\r\nContent-Length: {length}\r\n{}\r\n",
+            self.date, self.fields
         );
         self.bytes = head.into_bytes();
         self.bytes.resize(self.bytes.len() + length, b'x');

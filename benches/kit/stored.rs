@@ -1,6 +1,6 @@
 //! An engine that has one object in memory, to be looked up without a connection.
 
-use super::{fixed_origin, settings};
+use super::{ORIGIN_FIELDS, fixed_origin, settings};
 use brim::config::Settings;
 use brim::engine::{Engine, Event, Found, Order, Request, Ticket};
 use brim::metrics::Metrics;
@@ -38,7 +38,7 @@ impl StoredObject {
     pub(crate) fn of(request: &str) -> Self {
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let settings = settings(fixed_origin::start());
+        let settings = settings(fixed_origin::start(ORIGIN_FIELDS));
         let engine = {
             let _entered = runtime.enter();
             let metrics = Metrics::new(&["*".into()], &[]);

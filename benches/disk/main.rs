@@ -6,6 +6,8 @@
 
 mod file_per_object;
 mod gets;
+#[path = "../kit/edge.rs"]
+mod kit;
 mod policy;
 mod purge;
 mod reopen;

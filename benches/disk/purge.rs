@@ -1,33 +1,26 @@
 //! What a purge costs while little and while much is stored: from the call to the acknowledgement,
 //! beside one append that is made durable on the same device.
 
+use crate::kit::{self, OneSite, fixed_origin, head_of};
 use crate::segment_log;
-use crate::table::Goal;
-use brim::config::{self, Settings};
-use brim::engine::{Engine, Event, Found, Order, Receipt, Request};
-use brim::metrics::Metrics;
-use brim::rules::cache_control::Demands;
-use brim::rules::key::Key;
-use brim::rules::policy;
-use brim::rules::purging::{self, Shares, Wish};
+use crate::table::{Goal, median};
+use brim::rules::purging::Wish;
 use brim::store::disk::{Content, Disk};
-use brim::trace::Trail;
-use brim::upstream::PurgeWay;
-use brim::wire::HeadLimits;
-use brim::wire::request::{Parser, RequestHead};
-use bytes::BytesMut;
+use brim::wire::request::RequestHead;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+/// What the origin says beside date and length.
+const ORIGIN_FIELDS: &str =
+    "ETag: \"1\"\r\nSurrogate-Key: news front\r\nCache-Control: max-age=86400\r\n";
 const FEW: u64 = 10_000;
 const MANY: u64 = 1_000_000;
 /// Of the objects, so many are in memory, too.
 const IN_MEMORY_MAX: u64 = 100_000;
 const ROUNDS: u64 = 30;
+const SITE: &str = "http://www.example.com";
 
 /// A purge; how long each took, and a durable append right before it, in microseconds.
 struct Row {
@@ -67,22 +60,16 @@ pub(crate) fn run(dir: &Path) -> Vec<Goal> {
 }
 
 async fn with(folder: &Path, objects: u64) -> [Row; 5] {
-    let settings = settings(origin());
+    let origin = fixed_origin::start(ORIGIN_FIELDS);
+    let settings = kit::settings(origin, "[cache.memory]\nsize = '1GiB'\n");
     let disk = segment_log::open(folder, 8 << 30);
     segment_log::recovered(&disk).await;
-    let metrics = Metrics::new(&["*".into()], &[]);
-    let engine = Engine::new(&settings, None, Some(disk.clone()), metrics).expect("an engine");
-    fill(&engine, &settings, &disk, objects).await;
+    let one_site = OneSite::new(&settings, Some(disk.clone()));
+    fill(&one_site, &disk, objects).await;
     println!("{objects} objects: {} on the disk", disk.stats().entries);
-    let configured = &engine.configured();
-    let sites = configured.sites();
     let purge = async |wish: Wish| {
-        let targets = &purging::targets(&wish, sites).expect("a good wish");
-        let (wish, shares) = (&wish, &Shares::of(&wish, sites));
         let began = Instant::now();
-        let (by, way) = ("bench", &PurgeWay::default());
-        let order = Order { wish, targets, shares, configured, by, way };
-        let receipt: Receipt = engine.purge(&order).await.expect("nobody takes over");
+        let receipt = one_site.purge(&wish).await;
         assert!(receipt.durable, "{receipt:?}");
         began.elapsed().as_secs_f64() * 1e6
     };
@@ -101,8 +88,8 @@ async fn with(folder: &Path, objects: u64) -> [Row; 5] {
     for round in 0..ROUNDS {
         let list = |item: String| vec![item];
         let wishes = [
-            Wish { urls: list(format!("http://www.test{}", path(round))), ..Wish::default() },
-            Wish { prefixes: list(format!("http://www.test/s{round}/")), ..Wish::default() },
+            Wish { urls: list(format!("{SITE}{}", path(round))), ..Wish::default() },
+            Wish { prefixes: list(format!("{SITE}/256/s{round}/")), ..Wish::default() },
             Wish { tags: list(format!("t{round}")), ..Wish::default() },
             Wish { hosts: list(format!("h{round}.test")), ..Wish::default() },
             Wish { tags: list(format!("s{round}")), soft: true, ..Wish::default() },
@@ -117,10 +104,10 @@ async fn with(folder: &Path, objects: u64) -> [Row; 5] {
 }
 
 /// One object is fetched; the others are the same under other keys.
-async fn fill(engine: &Arc<Engine>, settings: &Settings, disk: &Arc<Disk>, objects: u64) {
+async fn fill(one_site: &OneSite, disk: &Disk, objects: u64) {
     // The second request has it written.
     while disk.stats().entries == 0 {
-        look_up(engine, settings, "/first").await;
+        one_site.fetch(&head("/256/first")).await;
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let mut first = None;
@@ -131,7 +118,7 @@ async fn fill(engine: &Arc<Engine>, settings: &Settings, disk: &Arc<Disk>, objec
     let first = first.expect("the first object is on the disk");
     let receipt = segment_log::receipt();
     for number in 0..objects {
-        let key = key(settings, &path(number));
+        let key = one_site.key_of(&head(&path(number)));
         while !(disk.has_room().await && disk.put(key.as_bytes(), first.clone(), &receipt)) {
             tokio::task::yield_now().await;
         }
@@ -139,82 +126,16 @@ async fn fill(engine: &Arc<Engine>, settings: &Settings, disk: &Arc<Disk>, objec
     disk.settled().await;
     for number in 0..objects.min(IN_MEMORY_MAX) {
         for _ in 0..2 {
-            look_up(engine, settings, &path(number)).await;
+            one_site.fetch(&head(&path(number))).await;
         }
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
 fn path(number: u64) -> String {
-    format!("/s{}/{number}", number % 100)
-}
-
-fn key(settings: &Settings, path: &str) -> Key {
-    let (head, mut key) = (head(path), Key::default());
-    key.write(&settings.sites[0], head.authority(), head.target(), 80);
-    key
+    format!("/256/s{}/{number}", number % 100)
 }
 
 fn head(path: &str) -> RequestHead {
-    let text = format!("GET {path} HTTP/1.1\r\nHost: www.test\r\n\r\n");
-    let head = Parser::default().next(&mut BytesMut::from(&text[..]), &HeadLimits::default());
-    head.expect("good").expect("whole")
-}
-
-async fn look_up(engine: &Arc<Engine>, settings: &Settings, path: &str) {
-    let (head, site) = (head(path), &settings.sites[0]);
-    let trail = Trail::new(&head, false, SystemTime::now(), None);
-    let request = Request {
-        head: &head,
-        configured: &engine.configured(),
-        site,
-        key: &key(settings, path),
-        additions: Vec::new(),
-        policy: policy::of_path(site, path).expect("cached"),
-        demands: Demands::default(),
-        peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        peer_is_trusted: false,
-        scheme: "http",
-        now: SystemTime::now(),
-        trail: &trail,
-    };
-    while let Found::Wait(mut ticket, _) = engine.lookup(&request, false).await {
-        while let Event::Interim(_) = ticket.next().await {}
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-fn settings(origin: SocketAddr) -> Settings {
-    let text = format!(
-        "[cache.memory]\nsize = '1GiB'\n[[origin]]\nname = 'o'\nservers = ['http://{origin}']\n\
-         [[site]]\nhosts = ['*']\norigin = 'o'\n"
-    );
-    config::check(&text, "bench", Path::new("")).settings.expect("good settings")
-}
-
-fn origin() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
-    let address = listener.local_addr().expect("an address");
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let mut stream = BufReader::new(stream);
-            let mut line = String::new();
-            while stream.read_line(&mut line).is_ok_and(|read| read > 0) {
-                if line == "\r\n" {
-                    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 256\r\nETag: \"1\"\r\n\
-                        Surrogate-Key: news front\r\nCache-Control: max-age=86400\r\n\r\n";
-                    let answer = [answer.as_bytes(), &[b'x'; 256]].concat();
-                    stream.get_mut().write_all(&answer).expect("sent");
-                }
-                line.clear();
-            }
-        }
-    });
-    address
-}
-
-fn median(times: &[f64]) -> f64 {
-    let mut sorted = times.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
+    head_of(&kit::request("GET", path, ""))
 }

@@ -7,7 +7,7 @@
     reason = "each program that has this module needs another part of it"
 )]
 
-mod fixed_origin;
+pub(crate) mod fixed_origin;
 mod http1;
 mod http2;
 mod stored;
@@ -33,7 +33,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use http1::Http1;
 pub(crate) use http2::Http2;
-pub(crate) use stored::{StoredObject, head_of};
+pub(crate) use stored::{OneSite, StoredObject, head_of};
 
 /// What a pipe holds: an answer with the largest content, so that nobody waits for room.
 const PIPE_BYTES: usize = 2 * 1024 * 1024;
@@ -85,7 +85,7 @@ impl Edge {
             true => config::AccessLog::File(folder.path().join("access.log")),
             false => config::AccessLog::Off,
         };
-        let settings = settings(fixed_origin::start(ORIGIN_FIELDS));
+        let settings = settings(fixed_origin::start(ORIGIN_FIELDS), "");
         let log = config::Log { access, ..settings.log.clone() };
         let metrics = Metrics::new(&["*".into()], &[]);
         let (log, writer) = AccessLog::open(&log, metrics.clone()).expect("a log");
@@ -133,9 +133,10 @@ impl Edge {
     }
 }
 
-fn settings(origin: SocketAddr) -> Arc<Settings> {
+/// With one site; `more` are whole tables.
+pub(crate) fn settings(origin: SocketAddr, more: &str) -> Arc<Settings> {
     let text = format!(
-        "[server]\nhttp = [{{ address = '{EDGE}', h2c = true }}]\n\
+        "[server]\nhttp = [{{ address = '{EDGE}', h2c = true }}]\n{more}\
          [[origin]]\nname = 'o'\nservers = ['http://{origin}']\n[[site]]\nhosts = ['*']\norigin = 'o'\n"
     );
     Arc::new(config::check(&text, "bench", Path::new("")).settings.expect("good settings"))

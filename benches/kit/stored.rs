@@ -120,7 +120,7 @@ impl StoredObject {
         for number in 0..rules {
             let name = |begin: &str| vec![format!("{begin}{number}")];
             let wish = match number % 2 {
-                0 => Wish { prefixes: name("http://www.example.com/"), ..Wish::default() },
+                0 => Wish { prefixes: name("http://www.example.com/other-"), ..Wish::default() },
                 _ => Wish { tags: name("tag-"), ..Wish::default() },
             };
             self.runtime.block_on(self.one_site.purge(&wish));

@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_TARGET ?= request_head
 BENCH ?=
 
-.PHONY: help run test lint conformance browser observe deploy-check deb soak crash fuzz bench bench-guard bench-disk bench-footprint bench-hit-ratio bench-misses bench-peers deps node clean
+.PHONY: help run test lint conformance browser observe deploy-check deb soak crash fuzz bench bench-guard bench-disk bench-footprint bench-hit-ratio bench-misses bench-peers bench-smoke deps node clean
 
 help:
 	@echo "make run                          an edge in front of an embedded demo site (LISTEN=$(LISTEN), LISTEN_TLS=$(LISTEN_TLS) or empty)"
@@ -34,6 +34,7 @@ help:
 	@echo "make bench-hit-ratio              hit ratios at equal bytes beside the policies of libCacheSim (BENCH=\"--quick\", \"--seed 7\", \"--only scans\")"
 	@echo "make bench-misses                 misses per second beside nginx and HAProxy (BENCH=\"--rounds 9\", \"--only Brim\")"
 	@echo "make bench-peers                  hits, misses, TLS and HTTP/2 beside nginx, HAProxy, Varnish and Traffic Server (BENCH=\"--quick\", \"--rows hit-1k\")"
+	@echo "make bench-smoke                  do bench-peers, bench-footprint and bench-hit-ratio still work? Each in its smallest form"
 
 run: deps
 	$(CARGO) build --release
@@ -136,6 +137,17 @@ bench-peers: deps
 	-@for package in nginx haproxy varnish trafficserver wrk nghttp2-client; do \
 		PATH="$$PATH:/usr/sbin" ./deploy/install.sh "for make bench-peers" $$package; done
 	$(CARGO) bench --bench peers -- $(BENCH)
+
+# Three minutes, on Linux; nothing is written into benches/results/. It is built as the tests are, which costs no
+# release build: figures mean nothing here, and goals do not count. The simulator takes part where it is installed.
+bench-smoke: deps
+	@PATH="$$PATH:/usr/sbin" ./deploy/install.sh "for make bench-smoke" nginx wrk nghttp2-client
+	$(CARGO) bench --profile dev --bench peers -- --strict --only nginx --rounds 1 --time 2 --logs on \
+		--rows hit-1k,tls-1k,h2-1k,miss-1k --results target/bench-smoke
+	$(CARGO) bench --profile dev --bench footprint -- --connections 100 --objects 1000 --filled 4 --rounds 1 \
+		--known 2000 --known-in-memory 2000 --starts 1 --results target/bench-smoke/footprint.md
+	$(CARGO) bench --profile dev --bench hit_ratio -- --quick --only "Zipf 0.7" \
+		$(if $(wildcard target/hit-ratio/installed),,--alone)
 
 # Some minutes, on Linux; everything stays on this machine. It fails where memory or descriptors do not
 # come back, or where somebody who behaves is not answered.

@@ -21,7 +21,6 @@ const GOAL: f64 = 1.2;
 const FEW: u64 = 1000;
 /// Asked for all the time.
 const POPULAR: u64 = 1000;
-const ROUNDS: usize = 9;
 const ROUND: Duration = Duration::from_millis(1200);
 const CLIENTS: usize = 64;
 /// As small as objects get: what counts here is how many there are.
@@ -40,12 +39,14 @@ struct Pair {
     few: Edge,
     many: Edge,
     objects: u64,
+    rounds: usize,
 }
 
 pub(crate) fn on_disk(
     dir: &Path,
     origin: SocketAddr,
     objects: u64,
+    rounds: usize,
     report: &mut Report,
 ) -> io::Result<()> {
     let processors = pinned();
@@ -74,15 +75,16 @@ pub(crate) fn on_disk(
     let title =
         format!("Processor time for a hit, {FEW} and {objects} objects known to the disk tier");
     let (mut table, mut goals) = (titled(&title), Vec::new());
-    let pair =
-        Pair { few: start(0, MEMORY_FOR_POPULAR)?, many: start(1, MEMORY_FOR_POPULAR)?, objects };
-    pair.warm_up()?;
+    let pair = |memory| {
+        io::Result::Ok(Pair { few: start(0, memory)?, many: start(1, memory)?, objects, rounds })
+    };
+    let popular = pair(MEMORY_FOR_POPULAR)?;
+    popular.warm_up()?;
     let what = "one of 1000 popular ones, in memory";
-    goals.push(pair.compare(what, POPULAR, &mut table)?);
-    drop(pair);
-    let pair = Pair { few: start(0, MEMORY_FOR_NONE)?, many: start(1, MEMORY_FOR_NONE)?, objects };
+    goals.push(popular.compare(what, POPULAR, &mut table)?);
+    drop(popular);
     let what = "any of them, read from the page cache";
-    goals.push(pair.compare(what, objects, &mut table)?);
+    goals.push(pair(MEMORY_FOR_NONE)?.compare(what, objects, &mut table)?);
     report.add(table, goals);
     Ok(())
 }
@@ -91,6 +93,7 @@ pub(crate) fn in_memory(
     dir: &Path,
     origin: SocketAddr,
     objects: u64,
+    rounds: usize,
     report: &mut Report,
 ) -> io::Result<()> {
     let folders = [crate::folder(dir)?, crate::folder(dir)?];
@@ -106,7 +109,7 @@ pub(crate) fn in_memory(
         io::Result::Ok(edge)
     };
     let begun = Instant::now();
-    let pair = Pair { few: start(0, FEW)?, many: start(1, objects)?, objects };
+    let pair = Pair { few: start(0, FEW)?, many: start(1, objects)?, objects, rounds };
     let took = begun.elapsed().as_secs_f64();
     println!(
         "\n  {objects} objects stored in {took:.1} s, {}",
@@ -159,7 +162,7 @@ impl Pair {
     fn compare(&self, what: &str, among: u64, table: &mut Table) -> io::Result<Goal> {
         let mut times = [Vec::new(), Vec::new()];
         println!("\n  measuring: {what}");
-        for _ in 0..ROUNDS {
+        for _ in 0..self.rounds {
             self.few.rest();
             self.many.rest();
             for ((edge, known), times) in

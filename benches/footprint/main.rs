@@ -50,6 +50,12 @@ struct Options {
     /// Objects known to the memory tier.
     #[arg(long)]
     known_in_memory: Option<u64>,
+    /// MiB of the memory tier that is turned over.
+    #[arg(long, default_value_t = 64)]
+    filled: u64,
+    /// Rounds of hits, with few and with many objects known.
+    #[arg(long, default_value_t = 9)]
+    rounds: usize,
     /// Starts of each kind.
     #[arg(long, default_value_t = 20)]
     starts: usize,
@@ -95,15 +101,15 @@ fn main() -> io::Result<()> {
         connections::run(&options.dir, origin, options.connections, &mut report)?;
     }
     if wants(Part::Objects) {
-        objects::run(&options.dir, origin, options.objects, &mut report)?;
+        objects::run(&options.dir, origin, options.objects, options.filled, &mut report)?;
     }
     if wants(Part::Known) {
         let objects = of_the_goal(options.known, 1_000_000);
-        known::on_disk(&options.dir, origin, objects, &mut report)?;
+        known::on_disk(&options.dir, origin, objects, options.rounds, &mut report)?;
     }
     if wants(Part::KnownInMemory) {
         let objects = of_the_goal(options.known_in_memory, 500_000);
-        known::in_memory(&options.dir, origin, objects, &mut report)?;
+        known::in_memory(&options.dir, origin, objects, options.rounds, &mut report)?;
     }
     report.print();
     if options.only.is_empty() {

@@ -16,9 +16,7 @@ const SIZES: [usize; 2] = [100, 1024];
 /// Stored before anything is counted.
 const FIRST: u64 = 1000;
 const CLIENTS: usize = 64;
-/// Of the tier that is filled.
-const FILLED_MIB: u64 = 64;
-/// So many times as much is stored in it as it takes.
+/// So many times as much is stored in a tier that is filled as it takes.
 const TURNED_OVER: u64 = 3;
 const FILLED_WITH: [usize; 3] = [100, 1024, 64 * 1024];
 /// How far beyond the given size the process may grow.
@@ -31,6 +29,7 @@ pub(crate) fn run(
     dir: &Path,
     origin: SocketAddr,
     objects: u64,
+    filled_mib: u64,
     report: &mut Report,
 ) -> io::Result<()> {
     let mut goals = Vec::new();
@@ -50,13 +49,13 @@ pub(crate) fn run(
         goals.push(Goal::at_most(&what, HONOURED, seen.resident / seen.believed, ""));
     }
     report.add(table, goals);
-    let title = format!("A memory tier of {FILLED_MIB} MiB, {TURNED_OVER} times turned over");
+    let title = format!("A memory tier of {filled_mib} MiB, {TURNED_OVER} times turned over");
     let mut table =
         Table::new(&title, &["body", "objects", "the tier believes", "RSS", "of its size"]);
     let mut goals = Vec::new();
     for size in FILLED_WITH {
-        let (count, believed, resident) = filled(dir, origin, size)?;
-        let of_size = resident / (FILLED_MIB << 20) as f64;
+        let (count, believed, resident) = filled(dir, origin, size, filled_mib)?;
+        let of_size = resident / (filled_mib << 20) as f64;
         let cells = [format!("{count}"), bytes(believed), bytes(resident), format!("{of_size:.2}")];
         table.row(&bytes(size as f64), &cells);
         let what = format!("RSS of a full tier of its size, bodies of {size} B");
@@ -94,14 +93,14 @@ fn each(dir: &Path, origin: SocketAddr, size: usize, objects: u64) -> io::Result
 }
 
 /// Objects, what the tier believes, and what the process has grown by.
-fn filled(dir: &Path, origin: SocketAddr, size: usize) -> io::Result<(u64, f64, f64)> {
+fn filled(dir: &Path, origin: SocketAddr, size: usize, mib: u64) -> io::Result<(u64, f64, f64)> {
     let (folder, runtime) = (crate::folder(dir)?, crate::runtime()?);
-    let memory = format!("{FILLED_MIB}MiB");
+    let memory = format!("{mib}MiB");
     let edge = Edge::start(&Plan { memory, ..Plan::new(folder.path(), origin) })?;
     let number = Arc::new(AtomicU64::new(0));
     runtime.block_on(store(&edge, size, &number, CLIENTS as u64))?;
     let before = edge.memory_bytes()?;
-    let objects = (FILLED_MIB << 20) * TURNED_OVER / (size as u64 + 800);
+    let objects = (mib << 20) * TURNED_OVER / (size as u64 + 800);
     runtime.block_on(store(&edge, size, &number, objects))?;
     let (resident, count) = (edge.memory_bytes()? - before, edge.metric(STORED_OBJECTS)?);
     Ok((count as u64, edge.metric(STORED_BYTES)?, resident as f64))

@@ -59,6 +59,7 @@ fn main() {
         eprintln!("{}", kind.name);
         rows.extend(replay(kind, requests, &options, folder.path(), &mut version));
     }
+    assert!(!rows.is_empty(), "no kind of requests has \"{}\" in its name", options.only);
     let report = report::of(&rows, &version, requests, options.seed);
     println!("{report}");
     if !options.quick && !options.alone && options.only.is_empty() {

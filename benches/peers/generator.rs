@@ -6,7 +6,10 @@ use crate::{HOST, path_of};
 use std::io;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Beyond its time, until it is taken for one that never ends.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How many requests the script of wrk knows beforehand; it begins again behind the last one.
 const SEQUENCE_LENGTH: usize = 1 << 18;
@@ -50,7 +53,11 @@ pub(crate) async fn run(
     let output = std::fs::File::create(&said)?;
     command.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
     let mut generator = Generator(command.spawn()?);
+    let until = Instant::now() + Duration::from_secs(seconds) + PATIENCE;
     while generator.0.try_wait()?.is_none() {
+        if Instant::now() > until {
+            return Err(io::Error::other("the load generator does not end"));
+        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let said = std::fs::read_to_string(said)?;

@@ -67,6 +67,9 @@ pub(crate) struct Options {
     /// Three rounds without access logs.
     #[arg(long)]
     quick: bool,
+    /// Fails where somebody does not run, or does not answer as they should; goals do not count.
+    #[arg(long)]
+    strict: bool,
     /// Where the folder for configuration, caches and logs is made; removed at the end.
     /// [default: in memory, /dev/shm, or else target/]
     #[arg(long, value_name = "DIR")]
@@ -157,6 +160,10 @@ async fn run(options: &Options) -> Result<(), String> {
         }
     }
     report::print_goals(&measured);
+    let is_empty = measured.iter().any(|measured| measured.seen.is_empty());
+    if options.strict && (trial.failures > 0 || is_empty) {
+        return Err(format!("{} failures; the notes above tell them", trial.failures));
+    }
     Ok(())
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Trial<'a> {
     pub(crate) versions: Vec<(&'static str, String)>,
     /// What has to be known beside the numbers.
     pub(crate) notes: Vec<String>,
+    /// Of contestants that do not run, and of measurements that are none.
+    pub(crate) failures: usize,
 }
 
 impl<'a> Trial<'a> {
@@ -44,7 +46,19 @@ impl<'a> Trial<'a> {
         log_reader: SocketAddr,
     ) -> Self {
         let (versions, notes, begun) = (Vec::new(), Vec::new(), Instant::now());
-        Self { options, origin, certificate, folder, processor, log_reader, begun, versions, notes }
+        let failures = 0;
+        Self {
+            options,
+            origin,
+            certificate,
+            folder,
+            processor,
+            log_reader,
+            begun,
+            versions,
+            notes,
+            failures,
+        }
     }
 
     pub(crate) async fn row(&mut self, row: &'static Row, writes_log: bool) -> Measured {
@@ -65,7 +79,7 @@ impl<'a> Trial<'a> {
                 match outcome {
                     Ok(one) if round >= before => seen[position].take(one),
                     Ok(_) => {}
-                    Err(error) => self.note(row, contestant.who, &error.to_string()),
+                    Err(error) => self.fail(row, contestant.who, &error.to_string()),
                 }
             }
         }
@@ -111,7 +125,7 @@ impl<'a> Trial<'a> {
                     }
                     started.push(contestant);
                 }
-                Err(error) => self.note(row, who, &format!("not run: {error}")),
+                Err(error) => self.fail(row, who, &format!("not run: {error}")),
             }
         }
         started
@@ -177,11 +191,10 @@ impl<'a> Trial<'a> {
             Found::AtTheOrigin => self.misses(row, contestant, unique).await?,
             _ => generator::run(row, contestant, folder, self.options.time).await?,
         };
-        if said.failed > 0.0 {
-            return Err(io::Error::other(format!(
-                "{} requests without a good answer",
-                said.failed
-            )));
+        if said.failed > 0.0 || said.answers == 0.0 {
+            let generator::Said { answers, failed, .. } = said;
+            let told = format!("{answers} answers, {failed} requests without a good one");
+            return Err(io::Error::other(told));
         }
         let processor = contestant.proxy.processor_time() - before.1;
         let found = found(contestant).await.zip(found_before).map(|(now, before)| {
@@ -230,6 +243,11 @@ impl<'a> Trial<'a> {
                 self.note(row, seen.who, &format!("{share:.0} % of its hits came from the disk"));
             }
         }
+    }
+
+    fn fail(&mut self, row: &Row, who: Who, what: &str) {
+        self.failures += 1;
+        self.note(row, who, what);
     }
 
     fn note(&mut self, row: &Row, who: Who, what: &str) {

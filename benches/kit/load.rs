@@ -116,7 +116,7 @@ impl Client {
             };
             let head = &self.buffer[..end];
             assert!(head.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(head));
-            break (end + 4, content_length(head));
+            break (end + 4, content_length(head).expect("a Content-Length"));
         };
         assert_eq!(length, self.target.size, "the length of the content");
         let mut missing = (head + length).checked_sub(filled).expect("no more than the content");
@@ -129,10 +129,9 @@ impl Client {
     }
 }
 
-fn content_length(head: &[u8]) -> usize {
-    let head = std::str::from_utf8(head).expect("a head that is text");
-    let is_length = |name: &str| name.eq_ignore_ascii_case("content-length");
-    let fields = head.lines().filter_map(|line| line.split_once(": "));
-    let length = fields.into_iter().find_map(|(name, value)| is_length(name).then_some(value));
-    length.and_then(|length| length.parse().ok()).expect("a Content-Length")
+pub(crate) fn content_length(head: &[u8]) -> Option<usize> {
+    let head = std::str::from_utf8(head).ok()?;
+    let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+    let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    length?.1.trim().parse().ok()
 }

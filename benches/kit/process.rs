@@ -37,6 +37,20 @@ pub(crate) struct Recipe {
 }
 
 impl Recipe {
+    /// With nothing beside the program.
+    pub(crate) fn new(name: &'static str, program: PathBuf, address: SocketAddr) -> Self {
+        Self {
+            name,
+            program,
+            version_argument: "--version",
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            files: Vec::new(),
+            address,
+            companion: None,
+        }
+    }
+
     /// Starts it, on this processor if one is named, and waits until it listens.
     pub(crate) fn start(self, folder: &Path, processor: Option<usize>) -> io::Result<Proxy> {
         for (name, content) in &self.files {

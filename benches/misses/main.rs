@@ -12,6 +12,8 @@ mod load;
 #[path = "../kit/machine.rs"]
 #[allow(dead_code, reason = "no program is waited for here")]
 mod machine;
+#[path = "../kit/nginx.rs"]
+mod nginx;
 #[path = "../kit/origin.rs"]
 mod origin;
 #[path = "../kit/process.rs"]

@@ -1,6 +1,7 @@
 //! The proxies and their configuration.
 
 use crate::machine::program;
+use crate::nginx;
 use crate::process::{Recipe, free_address, text};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -36,53 +37,24 @@ fn brim_that(
          [[site]]\nhosts = [\"*\"]\norigin = \"origin\"\n"
     );
     Recipe {
-        name,
-        program: env!("CARGO_BIN_EXE_brim").into(),
-        version_argument: "--version",
         arguments: vec!["run".into(), "--config".into(), text(&folder.join(file_name))],
-        environment: Vec::new(),
         files: vec![(file_name, configuration)],
-        address,
-        companion: None,
+        ..Recipe::new(name, env!("CARGO_BIN_EXE_brim").into(), address)
     }
 }
 
-/// nginx knows no cache without files: they are where `folder` is. The manager, which evicts,
-/// may do all that there is to do; its own limits let the cache grow past its size.
 pub(crate) fn nginx(folder: &Path, origin: SocketAddr) -> Option<Recipe> {
     let address = free_address();
-    let dir = folder.display();
-    let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|what| format!("    {what}_temp_path {dir}/temporary;\n"))
-        .concat();
-    let configuration = format!(
-        "{user}\nworker_processes 1;\npid {dir}/nginx.pid;\nerror_log {dir}/nginx.log error;\n\
-         events {{ worker_connections 4096; }}\n\
-         http {{\n    access_log off;\n    sendfile on;\n    keepalive_requests 100000000;\n{temporary}\
-         \x20   proxy_cache_path {dir}/files levels=1:2 keys_zone=kept:16m max_size={CACHE_MIB}m \
-         inactive=1h use_temp_path=off manager_files=100000 manager_threshold=1s;\n\
-         \x20   upstream origin {{ server {origin}; keepalive 1024; keepalive_requests 100000000; }}\n\
-         \x20   proxy_http_version 1.1;\n    proxy_set_header Connection \"\";\n\
-         \x20   proxy_set_header Host $host;\n    proxy_buffers 16 8k;\n\
+    let http = format!(
+        "    access_log off;\n    sendfile on;\n\
          \x20   server {{\n        listen {address};\n\
          \x20       location / {{ proxy_pass http://origin; }}\n\
          \x20       location /kept/ {{ proxy_pass http://origin; proxy_cache kept; }}\n\
          \x20       location /crowd/ {{ proxy_pass http://origin; proxy_cache kept; }}\n\
          \x20       location /locked/ {{ proxy_pass http://origin; proxy_cache kept; proxy_cache_lock on; }}\n\
-         \x20   }}\n}}\n"
+         \x20   }}\n"
     );
-    let arguments = ["-p", &text(folder), "-c", &text(&folder.join("nginx.conf"))];
-    Some(Recipe {
-        name: "nginx",
-        program: program("nginx")?,
-        version_argument: "-v",
-        arguments: arguments.into_iter().chain(["-g", "daemon off;"]).map(Into::into).collect(),
-        environment: Vec::new(),
-        files: vec![("nginx.conf", configuration)],
-        address,
-        companion: None,
-    })
+    nginx::recipe("nginx", folder, (address, origin), CACHE_MIB, &http)
 }
 
 pub(crate) fn haproxy(folder: &Path, origin: SocketAddr) -> Option<Recipe> {
@@ -97,13 +69,9 @@ pub(crate) fn haproxy(folder: &Path, origin: SocketAddr) -> Option<Recipe> {
          backend kept\n    http-request cache-use kept\n    http-response cache-store kept\n    {backend}"
     );
     Some(Recipe {
-        name: "HAProxy",
-        program: program("haproxy")?,
         version_argument: "-v",
         arguments: vec!["-db".into(), "-f".into(), text(&folder.join("haproxy.cfg"))],
-        environment: Vec::new(),
         files: vec![("haproxy.cfg", configuration)],
-        address,
-        companion: None,
+        ..Recipe::new("HAProxy", program("haproxy")?, address)
     })
 }

@@ -1,5 +1,6 @@
 //! One answer, as it came: a measurement of wrong answers would be none.
 
+use crate::load::content_length;
 use crate::rows::Way;
 use crate::{HOST, machine};
 use rustls::crypto::ring;
@@ -96,11 +97,4 @@ fn read_answer(mut stream: impl Read + Write, path: &str) -> io::Result<Answer> 
             read => bytes.extend_from_slice(&piece[..read]),
         }
     }
-}
-
-fn content_length(head: &[u8]) -> Option<usize> {
-    let head = std::str::from_utf8(head).ok()?;
-    let fields = head.lines().filter_map(|line| line.split_once(": "));
-    let mut lengths = fields.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-    lengths.next()?.1.trim().parse().ok()
 }

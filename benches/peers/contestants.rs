@@ -57,16 +57,9 @@ impl Who {
 
 /// What a contestant is started for.
 pub(crate) struct Setting<'a> {
+    pub(crate) stage: &'a Stage<'a>,
     /// Its own.
     pub(crate) folder: &'a Path,
-    pub(crate) row: &'a Row,
-    pub(crate) origin: SocketAddr,
-    pub(crate) certificate: &'a Certificate,
-    pub(crate) writes_log: bool,
-    /// The program.
-    pub(crate) brim: &'a Path,
-    /// Who reads the log of those that send it.
-    pub(crate) log_reader: SocketAddr,
     pub(crate) plain: SocketAddr,
     pub(crate) tls: SocketAddr,
     pub(crate) admin: SocketAddr,
@@ -74,7 +67,7 @@ pub(crate) struct Setting<'a> {
 
 impl Setting<'_> {
     fn memory_mib(&self) -> usize {
-        match self.row.found {
+        match self.stage.row.found {
             Found::AtTheOrigin => MEMORY_OF_MISSES_MIB,
             _ => MEMORY_MIB,
         }
@@ -101,7 +94,9 @@ pub(crate) struct Stage<'a> {
     pub(crate) origin: SocketAddr,
     pub(crate) certificate: &'a Certificate,
     pub(crate) writes_log: bool,
+    /// The program.
     pub(crate) brim: &'a Path,
+    /// Who reads the log of those that send it.
     pub(crate) log_reader: SocketAddr,
     pub(crate) processor: Option<usize>,
 }
@@ -117,13 +112,8 @@ impl Stage<'_> {
         let folder = folder.join(format!("{who:?}"));
         std::fs::create_dir_all(&folder)?;
         let setting = Setting {
+            stage: self,
             folder: &folder,
-            row: self.row,
-            origin: self.origin,
-            certificate: self.certificate,
-            writes_log: self.writes_log,
-            brim: self.brim,
-            log_reader: self.log_reader,
             plain: free_address(),
             tls: free_address(),
             admin: free_address(),
@@ -147,15 +137,9 @@ impl Stage<'_> {
 fn recipe_of_bare(setting: &Setting, answer: &Answer) -> io::Result<Recipe> {
     let file = setting.folder.join("answer");
     std::fs::write(&file, [answer.head.as_slice(), &answer.body].concat())?;
-    let path = crate::path_of(setting.row, 0);
+    let path = crate::path_of(setting.stage.row, 0);
     Ok(Recipe {
-        name: Who::Bare.name(),
-        program: std::env::current_exe()?,
-        version_argument: "--version",
         arguments: vec!["--bare".into(), setting.plain.to_string(), path, text(&file)],
-        environment: Vec::new(),
-        files: Vec::new(),
-        address: setting.plain,
-        companion: None,
+        ..Recipe::new(Who::Bare.name(), std::env::current_exe()?, setting.plain)
     })
 }

@@ -19,6 +19,8 @@ mod log_reader;
 #[path = "../kit/machine.rs"]
 #[allow(dead_code, reason = "what everybody else takes is not asked here")]
 mod machine;
+#[path = "../kit/nginx.rs"]
+mod nginx;
 #[path = "../kit/origin.rs"]
 mod origin;
 mod plot;

@@ -1,6 +1,6 @@
 //! Brim as it comes, with one thread.
 
-use super::{Setting, Who};
+use super::{Setting, Stage, Who};
 use crate::process::Recipe;
 use crate::rows::Found;
 
@@ -9,18 +9,19 @@ const SMALL_MEMORY_MIB: usize = 8;
 const DISK_MIB: usize = 2048;
 
 pub(super) fn recipe(setting: &Setting, who: Who) -> Recipe {
-    let Setting { plain, tls, admin, origin, .. } = setting;
-    let memory = match setting.row.found {
+    let Setting { stage: Stage { origin, .. }, plain, tls, admin, .. } = setting;
+    let memory = match setting.stage.row.found {
         Found::OnDisk => SMALL_MEMORY_MIB,
         _ => setting.memory_mib(),
     };
-    let disk = match setting.row.found {
+    let disk = match setting.stage.row.found {
         _ if who != Who::BrimWithDisk => String::new(),
         Found::AtTheOrigin => disk(setting, setting.memory_mib()),
         _ => disk(setting, DISK_MIB),
     };
-    let log = if setting.writes_log { &setting.in_folder("access.log") } else { "off" };
-    let (certificate, key) = (&setting.certificate.certificate, &setting.certificate.key);
+    let log = if setting.stage.writes_log { &setting.in_folder("access.log") } else { "off" };
+    let (certificate, key) =
+        (&setting.stage.certificate.certificate, &setting.stage.certificate.key);
     let configuration = format!(
         "[server]\nhttp = [\"{plain}\"]\nhttps = [\"{tls}\"]\nadmin = \"{admin}\"\nthreads = 1\n\
          [server.tls]\nmin_version = \"1.3\"\n\
@@ -31,14 +32,9 @@ pub(super) fn recipe(setting: &Setting, who: Who) -> Recipe {
          [[site]]\nhosts = [\"*\"]\norigin = \"origin\"\n"
     );
     Recipe {
-        name: who.name(),
-        program: setting.brim.into(),
-        version_argument: "--version",
         arguments: vec!["run".into(), "--config".into(), setting.in_folder("brim.toml")],
-        environment: Vec::new(),
         files: vec![("brim.toml", configuration)],
-        address: *plain,
-        companion: None,
+        ..Recipe::new(who.name(), setting.stage.brim.into(), *plain)
     }
 }
 

@@ -1,13 +1,13 @@
 //! HAProxy with one thread. It writes no file: its log goes to a ring in its memory, and from there in
 //! large pieces over one connection to a reader.
 
-use super::{Setting, Who};
+use super::{Setting, Stage, Who};
 use crate::machine::program;
 use crate::process::Recipe;
 
 pub(super) fn recipe(setting: &Setting) -> Option<Recipe> {
-    let Setting { plain, tls, origin, log_reader, .. } = setting;
-    let (ring, log) = match setting.writes_log {
+    let Setting { stage: Stage { origin, log_reader, .. }, plain, tls, .. } = setting;
+    let (ring, log) = match setting.stage.writes_log {
         true => (
             format!(
                 "ring requests\n    format raw\n    maxlen 1024\n    size 4194304\n\
@@ -18,7 +18,7 @@ pub(super) fn recipe(setting: &Setting) -> Option<Recipe> {
         false => (String::new(), ""),
     };
     let total = setting.memory_mib();
-    let both = &setting.certificate.both;
+    let both = &setting.stage.certificate.both;
     let configuration = format!(
         "global\n    nbthread 1\n    maxconn 8192\n    tune.bufsize 32768\n\
          \x20   tune.h2.max-concurrent-streams 128\n{ring}\
@@ -30,13 +30,9 @@ pub(super) fn recipe(setting: &Setting) -> Option<Recipe> {
          \x20   http-reuse always\n    server origin {origin} pool-max-conn 1024\n"
     );
     Some(Recipe {
-        name: Who::HaProxy.name(),
-        program: program("haproxy")?,
         version_argument: "-v",
         arguments: vec!["-db".into(), "-f".into(), setting.in_folder("haproxy.cfg")],
-        environment: Vec::new(),
         files: vec![("haproxy.cfg", configuration)],
-        address: *plain,
-        companion: None,
+        ..Recipe::new(Who::HaProxy.name(), program("haproxy")?, *plain)
     })
 }

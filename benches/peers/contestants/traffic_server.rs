@@ -25,31 +25,27 @@ pub(super) fn recipe(setting: &Setting) -> io::Result<Option<Recipe>> {
         cache = directory("cache"),
     );
     Ok(Some(Recipe {
-        name: Who::TrafficServer.name(),
-        program,
         version_argument: "-V",
-        arguments: Vec::new(),
         environment: vec![("TS_RUNROOT", directory("layout.yaml"))],
         files: vec![
             ("layout.yaml", layout),
             ("config/records.config", records(setting)),
             ("config/storage.config", format!("{} 2G\n", directory("cache"))),
-            ("config/remap.config", format!("map / http://{}/\n", setting.origin)),
+            ("config/remap.config", format!("map / http://{}/\n", setting.stage.origin)),
             ("config/ip_allow.yaml", allowed("in") + &allowed("out")),
             ("config/logging.yaml", logging()),
             ("config/ssl_multicert.config", certificates(setting)),
             ("config/plugin.config", String::new()),
             ("config/cache.config", String::new()),
         ],
-        address: setting.plain,
-        companion: None,
+        ..Recipe::new(Who::TrafficServer.name(), program, setting.plain)
     }))
 }
 
 fn records(setting: &Setting) -> String {
     let (plain, tls) = (setting.plain, setting.tls);
     let memory = setting.memory_mib() << 20;
-    let certificates = text(Path::new(&setting.certificate.folder));
+    let certificates = text(Path::new(&setting.stage.certificate.folder));
     // Root may not serve, unless it is told to stay what it is; the watcher of crashes takes another view.
     let settings = [
         ("admin.user_id", "STRING #-1".into()),
@@ -79,7 +75,7 @@ fn records(setting: &Setting) -> String {
         ("http.origin_server_pipeline", "INT 0".into()),
         ("net.connections_throttle", "INT 9000".into()),
         ("net.default_inactivity_timeout", "INT 3600".into()),
-        ("log.logging_enabled", format!("INT {}", if setting.writes_log { 3 } else { 0 })),
+        ("log.logging_enabled", format!("INT {}", if setting.stage.writes_log { 3 } else { 0 })),
         ("log.max_secs_per_buffer", "INT 1".into()),
         ("ssl.server.cert.path", format!("STRING {certificates}")),
         ("ssl.server.private_key.path", format!("STRING {certificates}")),
@@ -104,7 +100,7 @@ fn logging() -> String {
 }
 
 fn certificates(setting: &Setting) -> String {
-    let certificate = &setting.certificate;
+    let certificate = &setting.stage.certificate;
     format!(
         "dest_ip=* ssl_cert_name={} ssl_key_name={}\n",
         certificate.certificate, certificate.key

@@ -1,19 +1,19 @@
 //! Varnish with one pool of threads, all on one processor. It always logs into shared memory; a file
 //! is written by a program of its own, whose time counts as Varnish's.
 
-use super::{Setting, Who};
+use super::{Setting, Stage, Who};
 use crate::machine::program;
 use crate::process::Recipe;
 
 pub(super) fn recipe(setting: &Setting) -> Option<Recipe> {
-    let Setting { plain, origin, .. } = setting;
+    let Setting { stage: Stage { origin, .. }, plain, .. } = setting;
     let instance = setting.in_folder("instance");
     let mib = setting.memory_mib();
     let parameters = [
         "thread_pools=1".to_owned(),
         // A thread for each connection, from the beginning.
-        format!("thread_pool_min={}", setting.row.connections.max(100) + 100),
-        format!("thread_pool_max={}", setting.row.connections.max(100) + 1000),
+        format!("thread_pool_min={}", setting.stage.row.connections.max(100) + 100),
+        format!("thread_pool_max={}", setting.stage.row.connections.max(100) + 1000),
         // It would be found asleep when it has to rest.
         "ping_interval=0".to_owned(),
     ];
@@ -23,7 +23,7 @@ pub(super) fn recipe(setting: &Setting) -> Option<Recipe> {
     for parameter in parameters {
         arguments.extend(["-p".into(), parameter]);
     }
-    let companion = match setting.writes_log {
+    let companion = match setting.stage.writes_log {
         false => None,
         true => {
             let log = setting.in_folder("access.log");
@@ -32,13 +32,9 @@ pub(super) fn recipe(setting: &Setting) -> Option<Recipe> {
         }
     };
     Some(Recipe {
-        name: Who::Varnish.name(),
-        program: program("varnishd")?,
         version_argument: "-V",
         arguments,
-        environment: Vec::new(),
-        files: Vec::new(),
-        address: *plain,
         companion,
+        ..Recipe::new(Who::Varnish.name(), program("varnishd")?, *plain)
     })
 }

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 const START_TAKES_MAX: Duration = Duration::from_secs(30);
@@ -193,9 +194,13 @@ pub(crate) fn raise_file_limit() {
 
 /// One for the edge and one for clients and origin, if there are two and they can be chosen.
 pub(crate) fn processors() -> Option<[usize; 2]> {
-    let count = std::thread::available_parallelism().map_or(1, usize::from);
-    let taskset = Command::new("taskset").arg("--version").stdout(Stdio::null()).status();
-    (count > 1 && taskset.is_ok_and(|status| status.success())).then_some([0, 1])
+    // Once a processor was chosen for this process, there seems to be one only.
+    static FOUND: OnceLock<Option<[usize; 2]>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let taskset = Command::new("taskset").arg("--version").stdout(Stdio::null()).status();
+        (count > 1 && taskset.is_ok_and(|status| status.success())).then_some([0, 1])
+    })
 }
 
 /// All threads of this process, from here on.

@@ -89,7 +89,7 @@ pub use footer::{
 pub use log::{LOG_HEAD_BYTES, LOG_KEY_BYTES, LogEntry, encode_log_head, parse_log_head};
 
 use bytes::Bytes;
-use crc32c::{crc32c, crc32c_append};
+use crc_fast::{CrcAlgorithm, Digest, crc32_iscsi as crc32c};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use std::ops::Range;
@@ -478,22 +478,22 @@ impl Record<'_> {
 
     fn block_checksums(&self) -> Vec<u32> {
         let mut checksums = Vec::with_capacity(self.body_bytes().div_ceil(BLOCK));
-        let (mut checksum, mut filled) = (0, 0);
+        let (mut checksum, mut filled) = (Digest::new(CrcAlgorithm::Crc32Iscsi), 0);
         for piece in self.body {
             let mut rest = &piece[..];
             while !rest.is_empty() {
                 let (now, later) = rest.split_at(rest.len().min(BLOCK - filled));
-                checksum = crc32c_append(checksum, now);
+                checksum.update(now);
                 filled += now.len();
                 rest = later;
                 if filled == BLOCK {
-                    checksums.push(checksum);
-                    (checksum, filled) = (0, 0);
+                    checksums.push(checksum.finalize_reset() as u32);
+                    filled = 0;
                 }
             }
         }
         if filled > 0 {
-            checksums.push(checksum);
+            checksums.push(checksum.finalize() as u32);
         }
         checksums
     }

@@ -4,7 +4,7 @@ use super::{
     ALIGNMENT, Bad, RECORD_BYTES_MAX, RECORD_HEAD_BYTES, SEGMENT_BYTES_MAX, SEGMENT_HEAD_BYTES,
     SEGMENT_RECORDS_MAX, check, put, seal, u32_at, u64_at,
 };
-use crc32c::crc32c;
+use crc_fast::crc32_iscsi as crc32c;
 
 /// Of a record's place in the footer.
 pub const FOOTER_ENTRY_BYTES: usize = 24;

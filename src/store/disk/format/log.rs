@@ -3,7 +3,7 @@
 use super::{Bad, NAME_BYTES_MAX, VERSION, check, put, u32_at, u64_at, versioned};
 use crate::store::purges::{Rule, Scope};
 use bytes::Bytes;
-use crc32c::crc32c;
+use crc_fast::crc32_iscsi as crc32c;
 use std::time::{Duration, SystemTime};
 
 /// Of the purge log's head.

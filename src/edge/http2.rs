@@ -4,8 +4,10 @@
 //! `connection` keeps one connection going and answers its requests: at once, or in a task of its own
 //! for each that has to wait, so that what goes wrong with one is no matter for the others; `stream` is
 //! one request and its answer, `watch` looks at the frames that come and at the time that they take,
-//! `outbox` at what has not left yet, and `socket` lets answers leave together.
+//! `outbox` at what has not left yet, `socket` lets answers leave together, and `bell` wakes the connection's
+//! task where there is something to do.
 
+mod bell;
 mod connection;
 mod outbox;
 mod socket;

@@ -56,13 +56,22 @@ impl Vigil {
         .await
     }
 
+    /// Whether connections that ask for nothing are to end.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_told() && *self.leave.borrow()
+    }
+
+    /// Whether there may be news of that: without a lock.
+    fn is_told(&self) -> bool {
+        !matches!(self.leave.has_changed(), Ok(false))
+    }
+
     fn is_over(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<Woken> {
         let wakes_us = self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
         if !wakes_us {
             self.waker = Some(cx.waker().clone());
         }
-        let is_told = !matches!(self.leave.has_changed(), Ok(false));
-        if (is_told || !wakes_us) && self.leaving.as_mut().poll(cx).is_ready() {
+        if (self.is_told() || !wakes_us) && self.leaving.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Woken::Leaving);
         }
         let is_too_late = self.alarm.deadline() > until;

@@ -1,6 +1,7 @@
 //! Keeps one client's connection going until it ends: because either side says so, because nothing
 //! is asked on it for a while, or because the client is a nuisance.
 
+use super::bell::Bell;
 use super::outbox::Outbox;
 use super::socket::Socket;
 use super::stream::{self, Conversation};
@@ -10,6 +11,7 @@ use crate::config::Limits;
 use crate::edge::door::{Door, Visitor};
 use crate::edge::own::{Own, Recipient};
 use crate::edge::seats::{RESTS_AFTER, Seat};
+use crate::edge::vigil::{Vigil, Woken};
 use crate::metrics::{Closed, Flood};
 use crate::wire::Version;
 use bytes::{Bytes, BytesMut};
@@ -24,10 +26,9 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::coop;
-use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::task::task_tracker::TaskTrackerToken;
+use tokio::time::{Instant, timeout};
 
 /// What a client may send of one body before somebody takes it, and of all: bodies that nobody takes
 /// stop the others only when there are eight of them.
@@ -43,6 +44,9 @@ const RESET_BY_US_MAX: usize = 2000;
 const HEADS_TAKEN: usize = 2;
 /// Those who break streams off ask for others meanwhile: so many times as many tasks as streams.
 const TASKS_PER_STREAM: usize = 2;
+
+/// Where nothing else is due before.
+const LOOKS_AGAIN_AFTER: Duration = Duration::from_secs(3600);
 
 type Http2 = Connection<Watched, Bytes>;
 
@@ -120,6 +124,16 @@ type Asking = (Request<RecvStream>, SendResponse<Bytes>);
 /// An answer on its way. What goes wrong with it is no matter for the others.
 type Answering = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// What is to happen at a time.
+#[derive(Clone, Copy)]
+enum Due {
+    SlowHead,
+    Stalled,
+    Idle,
+    /// Its place goes to whoever needs it.
+    Rest,
+}
+
 /// Why a connection is brought to its end.
 enum Enough {
     /// The edge stops: its requests are answered, and no more are taken.
@@ -135,32 +149,19 @@ enum Enough {
     Over(Option<h2::Error>),
 }
 
-/// One of the requests at one time. Whether there are none any more is for the driver to see, also
-/// where the last of them ended in a panic.
-struct Asked {
-    place: Option<OwnedSemaphorePermit>,
-    tasks: Arc<Semaphore>,
-    tasks_max: usize,
-    conversation: Arc<Conversation>,
-    _running: TaskTrackerToken,
-}
+/// Tells the driver when a task has ended, also where that was a panic: there may be nothing left to do.
+struct Ended(Arc<Conversation>);
 
-impl Drop for Asked {
+impl Drop for Ended {
     fn drop(&mut self) {
-        self.place = None;
-        if self.tasks.available_permits() == self.tasks_max {
-            self.conversation.watch.news.notify_one();
-        }
+        self.0.watch.news.notify_one();
     }
 }
 
 impl Driver {
     async fn run(self, mut connection: Http2, shutdown: &mut ShutdownWatch) {
-        let unused_max = self.limits.idle_timeout;
-        let mut enough = tokio::select! {
-            enough = self.converse(&mut connection, unused_max, None) => enough,
-            _ = shutdown.wait_for(|down| *down) => Enough::Farewell,
-        };
+        let (unused_max, vigil) = (self.limits.idle_timeout, Vigil::new(shutdown.clone()));
+        let mut enough = self.converse(&mut connection, vigil, unused_max, None).await;
         if let Enough::Unused(why) = enough {
             if why == Closed::Crowded {
                 self.watch().hurries();
@@ -172,7 +173,9 @@ impl Driver {
             connection.graceful_shutdown();
             let farewell = self.watch().farewell();
             let until = Instant::now() + farewell;
-            enough = self.converse(&mut connection, farewell, Some(until)).await;
+            // It knows that everything ends.
+            let (_never, ends) = watch::channel(false);
+            enough = self.converse(&mut connection, Vigil::new(ends), farewell, Some(until)).await;
         }
         self.end(connection, enough).await;
     }
@@ -193,75 +196,131 @@ impl Driver {
     async fn converse(
         &self,
         connection: &mut Http2,
+        mut vigil: Vigil,
         unused_max: Duration,
         until: Option<Instant>,
     ) -> Enough {
         // Where others need the place.
-        let (mut seat, mut unused_since) = (None, None);
+        let (mut seat, mut unused_since, bell) = (None, None, Bell::new());
         loop {
-            let news = self.watch().news.notified();
+            let (now, news) = (Instant::now(), self.watch().news.notified());
             let is_unused = self.tasks.available_permits() == self.tasks_max;
-            unused_since = is_unused.then(|| unused_since.unwrap_or_else(Instant::now));
+            unused_since = is_unused.then(|| unused_since.unwrap_or(now));
             if let Some(flood) = self.watch().flood() {
                 return Enough::Flood(flood);
+            }
+            if vigil.is_leaving() {
+                return Enough::Farewell;
             }
             if !is_unused {
                 seat = None;
             }
             let (head_since, stalled_since) = self.watch().waits();
-            tokio::select! {
-                turn = poll_fn(|context| self.turn(connection, until, context)) => match turn {
-                    Ok(()) => (seat, unused_since) = (None, None),
-                    Err(enough) => return enough,
-                },
-                () = news => {}
-                () = after(head_since, self.limits.header_timeout) => return Enough::SlowHead,
-                () = after(stalled_since, self.limits.write_timeout) => return Enough::Stalled,
-                () = after(unused_since, unused_max) => return Enough::Unused(Closed::Idle),
-                () = after(unused_since, RESTS_AFTER), if seat.is_none() => {
+            let rests_since = unused_since.filter(|_| seat.is_none());
+            let next = [
+                (head_since, self.limits.header_timeout, Due::SlowHead),
+                (stalled_since, self.limits.write_timeout, Due::Stalled),
+                (unused_since, unused_max, Due::Idle),
+                (rests_since, RESTS_AFTER, Due::Rest),
+            ];
+            let next = next.into_iter().filter_map(|(since, time, due)| {
+                since.and_then(|since| since.checked_add(time)).map(|at| (at, due))
+            });
+            let next = next.min_by_key(|(at, _)| *at);
+            match next.filter(|(at, _)| *at <= now) {
+                Some((_, Due::SlowHead)) => return Enough::SlowHead,
+                Some((_, Due::Stalled)) => return Enough::Stalled,
+                Some((_, Due::Idle)) => return Enough::Unused(Closed::Idle),
+                Some((_, Due::Rest)) => {
                     seat = Some(self.door().seats.take());
+                    continue;
                 }
-                () = is_needed(&mut seat) => return Enough::Unused(Closed::Crowded),
+                None => {}
+            }
+            let looks_again_at = next.map_or(now + LOOKS_AGAIN_AFTER, |(at, _)| at);
+            let turn = async {
+                tokio::select! {
+                    biased;
+                    turn = poll_fn(|context| self.turn(connection, &bell, until, context)) => Some(turn),
+                    () = news => None,
+                    () = is_needed(&mut seat) => Some(Err(Enough::Unused(Closed::Crowded))),
+                }
+            };
+            match vigil.unless_over(looks_again_at, turn).await {
+                Ok(Some(Ok(()))) => (seat, unused_since) = (None, None),
+                Ok(Some(Err(enough))) => return enough,
+                // Something is otherwise than it was.
+                Ok(None) | Err(Woken::Late) => {}
+                Err(Woken::Leaving) => return Enough::Farewell,
             }
         }
     }
 
+    /// Goes on with all that the client or an answer has made possible.
+    fn turn(
+        &self,
+        connection: &mut Http2,
+        bell: &Bell,
+        until: Option<Instant>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Enough>> {
+        if !bell.begins_turn(context.waker()) {
+            return Poll::Pending;
+        }
+        let mut is_asked = false;
+        loop {
+            let over = self.round(connection, until, &mut bell.context(), &mut is_asked);
+            if let Some(enough) = over {
+                return Poll::Ready(Err(enough));
+            }
+            // Other connections want their turn, too.
+            if !coop::has_budget_remaining() {
+                bell.puts_off_turn();
+                break;
+            }
+            if bell.ends_turn() {
+                break;
+            }
+        }
+        if is_asked { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
     /// Takes all requests that are there. Most answers are there at once: they leave together, and
     /// only what has to wait for something becomes a task.
-    fn turn(
+    fn round(
         &self,
         connection: &mut Http2,
         until: Option<Instant>,
         context: &mut Context<'_>,
-    ) -> Poll<Result<(), Enough>> {
-        let (mut is_asked, mut answers) = (false, Vec::new());
+        is_asked: &mut bool,
+    ) -> Option<Enough> {
+        let mut answers = Vec::new();
         self.socket().begin_turn();
         let over = loop {
+            match coop::poll_proceed(context) {
+                Poll::Ready(progress) => progress.made_progress(),
+                Poll::Pending => break None,
+            }
             match pin!(connection.accept()).poll(context) {
                 Poll::Ready(Some(Ok(asking))) => answers.extend(self.start(asking, until)),
                 Poll::Ready(Some(Err(error))) => break Some(Enough::Over(Some(error))),
                 Poll::Ready(None) => break Some(Enough::Over(None)),
                 Poll::Pending => break None,
             }
-            is_asked = true;
+            *is_asked = true;
             if let Some(flood) = self.watch().flood() {
                 break Some(Enough::Flood(flood));
-            }
-            // Other connections want their turn, too.
-            match coop::poll_proceed(context) {
-                Poll::Ready(progress) => progress.made_progress(),
-                Poll::Pending => break None,
             }
         };
         self.socket().end_turn(context);
         for answer in answers.into_iter().filter_map(unfinished) {
-            tokio::spawn(answer);
+            let ended = Ended(self.conversation.clone());
+            tokio::spawn(async move {
+                let _ended = ended;
+                answer.await;
+            });
         }
-        match over {
-            Some(enough) => Poll::Ready(Err(enough)),
-            None if is_asked => Poll::Ready(Ok(())),
-            None => Poll::Pending,
-        }
+        over
     }
 
     /// Begins an answer. It comes back if there is anything left to do.
@@ -275,16 +334,10 @@ impl Driver {
             self.decline(respond);
             return None;
         };
-        let asked = Asked {
-            place: Some(place),
-            tasks: self.tasks.clone(),
-            tasks_max: self.tasks_max,
-            conversation: self.conversation.clone(),
-            _running: self.door().running.token(),
-        };
+        let (conversation, running) = (self.conversation.clone(), self.door().running.token());
         let answer = async move {
-            let asked = asked;
-            stream::answer(&asked.conversation, request, respond).await;
+            let _held = (place, running);
+            stream::answer(&conversation, request, respond).await;
         };
         unfinished(Box::pin(answer))
     }
@@ -355,11 +408,4 @@ async fn is_needed(seat: &mut Option<Seat<'_>>) {
 /// Whether the library has counted too much of something by itself.
 fn is_for_a_flood(error: &h2::Error) -> bool {
     error.is_library() && error.is_go_away() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
-}
-
-async fn after(since: Option<Instant>, time: Duration) {
-    match since.and_then(|since| since.checked_add(time)) {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
 }

@@ -15,7 +15,7 @@ mod known;
 mod log;
 mod notes;
 mod origin;
-mod pem;
+pub mod pem;
 mod reference;
 mod restart;
 mod sample;

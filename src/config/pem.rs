@@ -5,7 +5,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::Path;
 
 /// The certificates of a file, or what was expected instead.
-pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let certificates = CertificateDer::pem_file_iter(path);
     match certificates.and_then(Iterator::collect::<Result<Vec<_>, _>>) {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
@@ -15,7 +15,7 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 }
 
 /// The key of a file that can be read without a password, or what was expected instead.
-pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let key = PrivateKeyDer::from_pem_file(path);
     key.map_err(|error| {
         let what = "a private key in PEM, not encrypted";

@@ -1,12 +1,11 @@
 //! TLS to the servers of one origin: whom we believe, and who we are.
 
-use crate::config::{Http2, Origin, OriginServer, Place};
+use crate::config::{Http2, Origin, OriginServer, Place, pem};
 use pingora::tls::{TlsConnector, load_platform_certs_incl_env_into_store};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::Path;
@@ -79,9 +78,8 @@ fn config(origin: &Origin) -> io::Result<ClientConfig> {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
     };
     let Some(client) = &settings.client else { return Ok(builder.with_no_client_auth()) };
-    let chain = certificates(&client.cert).map_err(named)?;
-    let key = PrivateKeyDer::from_pem_file(&client.key);
-    let key = key.map_err(|error| named(format!("\"{}\": {error}", client.key.display())))?;
+    let chain = pem::certificates(&client.cert).map_err(named)?;
+    let key = pem::private_key(&client.key).map_err(named)?;
     builder
         .with_client_auth_cert(chain, key)
         .map_err(|error| named(format!("\"{}\" and its key: {error}", client.cert.display())))
@@ -91,7 +89,7 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     match file {
         Some(file) => {
-            for certificate in certificates(file)? {
+            for certificate in pem::certificates(file)? {
                 let added = roots.add(certificate);
                 added.map_err(|error| format!("\"{}\": {error}", file.display()))?;
             }
@@ -100,17 +98,6 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
             .map_err(|error| format!("root certificates for https: {error}"))?,
     }
     Ok(roots)
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read {
-        Ok(found) if found.is_empty() => {
-            Err(format!("there is no certificate in \"{}\"", file.display()))
-        }
-        Ok(found) => Ok(found),
-        Err(error) => Err(format!("\"{}\": {error}", file.display())),
-    }
 }
 
 /// Believes every certificate, but not that somebody has its key.

@@ -12,7 +12,12 @@ FUZZ_SECONDS ?= 60
 FUZZ_TARGET ?= request_head
 BENCH ?=
 
-.PHONY: help run test lint conformance browser observe deploy-check deb soak crash fuzz bench bench-guard bench-disk bench-footprint bench-hit-ratio bench-misses bench-peers bench-smoke deps node clean
+# The compiler with what it was taught by watching the program at work. Names of functions depend on --target.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+TAUGHT = RUSTFLAGS="-Cprofile-use=$(CURDIR)/target/trained/profile" $(CARGO)
+TAUGHT_INTO = --profile packaged --target $(HOST) --target-dir target/trained/used
+
+.PHONY: help release run test lint conformance browser observe deploy-check deb soak crash fuzz bench bench-guard bench-disk bench-footprint bench-hit-ratio bench-misses bench-peers bench-smoke deps node clean
 
 help:
 	@echo "make run                          an edge in front of an embedded demo site (LISTEN=$(LISTEN), LISTEN_TLS=$(LISTEN_TLS) or empty)"
@@ -22,6 +27,7 @@ help:
 	@echo "make conformance                  the public suite of HTTP caching rules (CONFORMANCE=\"--id=<test>\", \"--verbose\")"
 	@echo "make observe                      a real Prometheus scrapes an edge; the dashboard and the alert rules are asked"
 	@echo "make deploy-check                 every file of deploy/, each by the program that is going to read it"
+	@echo "make release                      the program as packages have it: built with what was seen of it at work"
 	@echo "make deb                          a Debian package of a release build, and what lintian says of it"
 	@echo "make browser                      the demo site over TLS and HTTP/2, as curl, h2load and a headless Chromium see it, and hot reload behind brim dev"
 	@echo "make crash                        crashes: of an edge under load, CRASHES=$(CRASHES) times, and of the disk tier, CRASH_ROUNDS=$(CRASH_ROUNDS) times as many as in the tests"
@@ -73,11 +79,19 @@ deploy-check: deps
 	$(CARGO) build
 	@BRIM=target/debug/brim ./deploy/check.sh
 
+# Half an hour on two cores the first time: it is built, watched in two soaks, and built again.
+release: target/trained/profile
+	$(TAUGHT) build $(TAUGHT_INTO)
+	@cp target/trained/used/$(HOST)/packaged/brim target/trained/brim
+	@echo "target/trained/brim"
+
+target/trained/profile: deploy/train.sh Cargo.lock Cargo.toml $(shell find .cargo src benches/soak -type f) | deps
+	@CARGO="$(CARGO)" ./deploy/train.sh
+
 # Needs cargo-deb.
-deb: deps
+deb: release
 	@command -v cargo-deb >/dev/null || $(CARGO) install cargo-deb --locked
-	$(CARGO) build --release
-	@BRIM=target/release/brim ./deploy/debian/build.sh
+	@BRIM=target/trained/brim ./deploy/debian/build.sh
 browser/node_modules/.package-lock.json: browser/package.json browser/package-lock.json | node
 	@cd browser && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
@@ -131,12 +145,12 @@ bench-misses: deps
 	-@PATH="$$PATH:/usr/sbin" ./deploy/install.sh "for make bench-misses" nginx haproxy
 	$(CARGO) bench --bench misses -- $(BENCH)
 
-# 25 minutes, on Linux, and 4 with BENCH="--quick"; a table and a plot in benches/results/. It says whom it has to do
-# without; their packages may start services, which are not those that are measured.
-bench-peers: deps
+# 25 minutes and those of `make release`, on Linux, and 4 with BENCH="--quick"; a table and a plot in benches/results/.
+# It says whom it has to do without; their packages may start services, which are not those that are measured.
+bench-peers: target/trained/profile
 	-@for package in nginx haproxy varnish trafficserver wrk nghttp2-client; do \
 		PATH="$$PATH:/usr/sbin" ./deploy/install.sh "for make bench-peers" $$package; done
-	$(CARGO) bench --bench peers -- $(BENCH)
+	$(TAUGHT) bench $(TAUGHT_INTO) --bench peers -- --built "as \`make release\` does" $(BENCH)
 
 # Three minutes, on Linux; nothing is written into benches/results/. It is built as the tests are, which costs no
 # release build: figures mean nothing here, and goals do not count. The simulator takes part where it is installed.

@@ -16,6 +16,7 @@ is_present() {
 	varnish) command -v varnishd >/dev/null ;;
 	dpkg-dev) command -v dpkg-shlibdeps >/dev/null ;;
 	kubernetes-client) command -v kubectl >/dev/null ;;
+	llvm-*) command -v "llvm-profdata-${1#llvm-}" >/dev/null ;;
 	prometheus) command -v prometheus >/dev/null && command -v promtool >/dev/null ;;
 	python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
 	systemd) command -v systemd-analyze >/dev/null ;;

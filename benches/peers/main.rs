@@ -79,6 +79,9 @@ pub(crate) struct Options {
     /// Another Brim than the one that was built with this.
     #[arg(long, value_name = "PROGRAM", default_value = env!("CARGO_BIN_EXE_brim"))]
     pub(crate) brim: PathBuf,
+    /// How it and the bare server were built, for the table.
+    #[arg(long, default_value = "by Cargo, as for `make run`")]
+    built: String,
     /// Where the table and the plot are written.
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/results"))]
     results: PathBuf,

@@ -75,8 +75,10 @@ fn setting(options: &Options, trial: &Trial) -> String {
     let _ = writeln!(
         text,
         "- {}: a `ServerApp` that reads, looks up and writes the bytes that Brim answers, and does nothing else\n\n\
-         To repeat it: `make bench-peers`.",
-        Who::Bare.name()
+         {} and {0} are built {}. To repeat it: `make bench-peers`.",
+        Who::Bare.name(),
+        Who::Brim.name(),
+        options.built,
     );
     text
 }

@@ -1,5 +1,6 @@
 //! Brim as a process: its configuration, what it takes of the machine, and what it writes of panics.
 
+use crate::Options;
 use crate::client::Http1;
 use crate::doors::{Doors, Manner, connect};
 use crate::origin;
@@ -71,15 +72,15 @@ pub(crate) struct Taken {
 }
 
 impl Edge {
-    pub(crate) fn start(folder: &Path, origin: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn start(options: &Options, folder: &Path, origin: SocketAddr) -> io::Result<Self> {
         let certified = rcgen::generate_simple_self_signed([HOST.to_owned()]);
         let certified = certified.map_err(io::Error::other)?;
         let certificate = certified.cert.der().clone();
         std::fs::write(folder.join("cert.pem"), certified.cert.pem())?;
         std::fs::write(folder.join("key.pem"), certified.signing_key.serialize_pem())?;
         let file = folder.join("edge.toml");
-        std::fs::write(&file, configuration(origin))?;
-        let mut child = Command::new(env!("CARGO_BIN_EXE_brim"))
+        std::fs::write(&file, configuration(origin, &options.log_format))?;
+        let mut child = Command::new(&options.brim)
             .args(["run", "--config"])
             .arg(&file)
             .env_remove("BRIM_ADMIN_TOKEN")
@@ -189,7 +190,7 @@ impl Drop for Edge {
     }
 }
 
-fn configuration(asked: SocketAddr) -> String {
+fn configuration(asked: SocketAddr, log_format: &str) -> String {
     let seconds = PATIENCE.as_secs();
     let mut limits = String::new();
     for name in TIMEOUTS {
@@ -200,7 +201,7 @@ fn configuration(asked: SocketAddr) -> String {
         "[server]\nhttp = [{{ address = \"127.0.0.1:0\", h2c = true }}]\nhttps = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\n\
          shutdown_timeout = \"10s\"\n[server.limits]\n{limits}\
          [[certificate]]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n\
-         [log]\naccess = \"off\"\nlevel = \"info\"\n\
+         [log]\nformat = \"{log_format}\"\nlevel = \"info\"\n\
          [cache.memory]\nsize = \"32MiB\"\n[cache.disk]\npath = \"disk\"\nsize = \"64MiB\"\n\
          [[origin]]\nname = \"origin\"\nservers = [\"http://{asked}\"]\nidle_timeout = \"3s\"\n\
          [origin.ejection]\nfailures = 0\n\

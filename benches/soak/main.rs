@@ -24,7 +24,7 @@ use edge::Edge;
 use load::Tally;
 use report::{Moment, Seen};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,6 +46,12 @@ struct Options {
     /// Minutes of trouble, in two halves.
     #[arg(long, default_value_t = 3.0)]
     minutes: f64,
+    /// Another Brim than the one that was built with this.
+    #[arg(long, value_name = "PROGRAM", default_value = env!("CARGO_BIN_EXE_brim"))]
+    brim: PathBuf,
+    /// Of the access log, which is written for nobody.
+    #[arg(long, default_value = "json")]
+    log_format: String,
     /// Said by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -75,7 +81,7 @@ fn main() -> ExitCode {
 async fn run(options: &Options) -> io::Result<bool> {
     let target = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/target"));
     let folder = tempfile::Builder::new().prefix("soak-").tempdir_in(target)?;
-    let mut soak = Soak::start(folder.path())?;
+    let mut soak = Soak::start(options, folder.path())?;
     let half = Duration::from_secs_f64(options.minutes.max(0.1) * 60.0 / 2.0);
     let mut waited = Vec::new();
     waited.push(("with load", soak.phase(WARM_UP, true, false).await?));
@@ -119,8 +125,8 @@ struct Soak {
 }
 
 impl Soak {
-    fn start(folder: &Path) -> io::Result<Self> {
-        let edge = Edge::start(folder, origin::start())?;
+    fn start(options: &Options, folder: &Path) -> io::Result<Self> {
+        let edge = Edge::start(options, folder, origin::start())?;
         let (tally, diary) = (Arc::default(), Arc::default());
         Ok(Self { edge, tally, diary, rss_bytes_max: 0, descriptors_max: 0, sockets: None })
     }

@@ -9,6 +9,7 @@ use pingora::server::ShutdownWatch;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Why nothing is waited for any more.
@@ -71,7 +72,11 @@ impl Vigil {
         if !wakes_us {
             self.waker = Some(cx.waker().clone());
         }
-        if (self.is_told() || !wakes_us) && self.leaving.as_mut().poll(cx).is_ready() {
+        let is_told = self.is_told();
+        // Whoever has had its share of a turn has to be woken, too, and a poll that waits for the next share
+        // tells nobody whom to wake.
+        let leaving = pin!(unconstrained(self.leaving.as_mut()));
+        if (is_told || !wakes_us) && leaving.poll(cx).is_ready() {
             return Poll::Ready(Woken::Leaving);
         }
         let is_too_late = self.alarm.deadline() > until;
@@ -79,7 +84,7 @@ impl Vigil {
             self.alarm.as_mut().reset(until);
         }
         if is_too_late || !wakes_us || self.alarm.is_elapsed() {
-            while self.alarm.as_mut().poll(cx).is_ready() {
+            while pin!(unconstrained(self.alarm.as_mut())).poll(cx).is_ready() {
                 if Instant::now() >= until {
                     return Poll::Ready(Woken::Late);
                 }
@@ -96,6 +101,7 @@ mod tests {
     use std::future::pending;
     use std::time::Duration;
     use tokio::sync::watch;
+    use tokio::task::coop;
 
     const LONG: Duration = Duration::from_secs(1000);
 
@@ -126,6 +132,35 @@ mod tests {
         let until = Instant::now() + Duration::from_secs(10);
         assert_eq!(vigil.unless_over(until, pending::<()>()).await, Err(Woken::Late));
         assert_eq!(began.elapsed().as_secs(), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_had_its_share_of_a_turn_is_woken_all_the_same() {
+        for ends in [false, true] {
+            let (leave, leaves) = watch::channel(false);
+            let waiting = tokio::spawn(async move {
+                let (mut vigil, mut is_first) = (Vigil::new(leaves), true);
+                let work = poll_fn(|cx| {
+                    while is_first {
+                        match coop::poll_proceed(cx) {
+                            Poll::Ready(progress) => progress.made_progress(),
+                            Poll::Pending => is_first = false,
+                        }
+                    }
+                    Poll::<()>::Pending
+                });
+                vigil.unless_over(Instant::now() + Duration::from_secs(9), work).await
+            });
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if ends {
+                leave.send_replace(true);
+            }
+            let woken = tokio::time::timeout(LONG, waiting).await.expect("nobody has woken it");
+            assert_eq!(
+                woken.expect("no panic"),
+                Err(if ends { Woken::Leaving } else { Woken::Late })
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]
